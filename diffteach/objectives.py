@@ -1,0 +1,152 @@
+"""Every loss of the three papers: pure functions of one residual, r = eps_hat(x_t, t) - eps.
+
+`t` and `eps` are arguments, results are per sample, and nothing is averaged over the batch.
+`weight` (B,) multiplies the squared eps-residual.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from diffteach.schedule import EDM, perturb, x0_from_eps
+from diffteach.types import Denoise, QFunction, Schedule
+
+
+def denoising_loss(
+    denoise: Denoise,
+    schedule: Schedule,
+    x0: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+    weight: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """weight * ||eps_hat - eps||^2, summed over A.
+
+    Behaviour cloning when x0 is data (SRPO Eq. 13), a trust region when x0 is the policy's action:
+    then the gradient flows through the denoiser's input (DTQL Eq. 4).
+    """
+    residual = denoise(perturb(schedule, x0, t, eps), t) - eps
+    return weight * residual.square().sum(-1)
+
+
+def trust_region_loss(
+    denoise: Denoise,
+    schedule: EDM,
+    act: Float[Tensor, "B A"],
+    t: Float[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+) -> Float[Tensor, " B"]:
+    """DTQL's trust region ((D(a + sigma eps) - a)/c_out)^2, mean over A (DTQL Eq. 4).
+
+    In eps-residuals its weight is (sigma^2 + sigma_data^2)/sigma_data^2. TypeError unless the
+    schedule is EDM.
+    """
+    if not isinstance(schedule, EDM):
+        raise TypeError(
+            f"schedule must be EDM for trust_region_loss, got {type(schedule).__name__}; "
+            f"denoising_loss takes any schedule and weight"
+        )
+    weight = schedule.sigma(t).square() / schedule.sigma_data**2 + 1
+    return denoising_loss(denoise, schedule, act, t, eps, weight) / act.shape[-1]
+
+
+def score_regularization_grad(
+    denoise: Denoise,
+    schedule: Schedule,
+    act: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+    weight: Float[Tensor, " B"],
+    baseline: bool = True,
+) -> Float[Tensor, "B A"]:
+    """Gradient on the action that descends E_t[w sigma/alpha KL(pi_t || mu_t)] (SRPO Eq. 15).
+
+    weight * (eps_hat - eps), or weight * eps_hat without the zero-mean baseline. Nothing flows
+    through the denoiser.
+    """
+    with torch.no_grad():
+        eps_hat = denoise(perturb(schedule, act, t, eps), t)
+        return weight.unsqueeze(-1) * (eps_hat - eps if baseline else eps_hat)
+
+
+def vsd_grad(
+    denoise_real: Denoise,
+    denoise_fake: Denoise,
+    schedule: Schedule,
+    act: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+    weight: Float[Tensor, " B"],
+) -> Float[Tensor, "B A"]:
+    """weight * (eps_real - eps_fake): the reverse KL with the policy's own score (DTQL Eq. 8)."""
+    with torch.no_grad():
+        x_t = perturb(schedule, act, t, eps)
+        return weight.unsqueeze(-1) * (denoise_real(x_t, t) - denoise_fake(x_t, t))
+
+
+def reverse_sampling_target(
+    q: QFunction,
+    schedule: Schedule,
+    x_t: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "M B A"],
+    temperature: float | Float[Tensor, ""],
+) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+    """Denoising target sum(w eps)/sum(w) with w = exp(Q(x_0)/temperature), and log mean w.
+
+    x_0 = (x_t - sigma eps)/alpha is drawn backwards from x_t (SDAC Eqs. 10 and 15). ValueError
+    unless the temperature is positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {float(temperature):g}")
+    with torch.no_grad():
+        log_w = q(x0_from_eps(schedule, x_t, t, eps)) / temperature
+        target = torch.einsum("mb,mba->ba", torch.softmax(log_w, 0), eps)
+        return target, torch.logsumexp(log_w, 0) - math.log(len(eps))
+
+
+def rssm_loss(
+    denoise: Denoise,
+    x_t: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    target: Float[Tensor, "B A"],
+    weight: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """weight * ||eps_hat(x_t, t) - target||^2, summed over A (SDAC Eq. 9)."""
+    return weight * (denoise(x_t, t) - target).square().sum(-1)
+
+
+def variance_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """SRPO's default weight on the eps-residual, sigma^2 ("VDS" in the official code)."""
+    return schedule.sigma(t).square()
+
+
+def unit_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Weight 1 on the eps-residual ("stable" in the official code of SRPO)."""
+    return torch.ones_like(schedule.sigma(t))
+
+
+def kl_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Weight alpha/sigma on the eps-residual: every KL_t counts alike ("score" in SRPO's code)."""
+    return schedule.alpha(t) / schedule.sigma(t)
+
+
+def expectile_loss(diff: Float[Tensor, "*B"], tau: float) -> Float[Tensor, "*B"]:
+    """|tau - 1(diff < 0)| diff^2 with diff = Q - V (IQL Eq. 5); ValueError unless 0 < tau < 1."""
+    if not 0 < tau < 1:
+        raise ValueError(f"tau must lie strictly between 0 and 1, got {tau}")
+    return torch.where(diff < 0, 1 - tau, tau) * diff.square()
+
+
+def td_target(
+    rew: Float[Tensor, " B"],
+    done: Float[Tensor, " B"] | Bool[Tensor, " B"],
+    next_value: Float[Tensor, " B"],
+    discount: float,
+) -> Float[Tensor, " B"]:
+    """rew + discount (1 - done) next_value; `done` is termination, a truncation bootstraps."""
+    return rew + discount * (1 - done.to(rew.dtype)) * next_value
