@@ -1,0 +1,103 @@
+# `make lab` opens the course, `make test` checks everything; both install what they need first.
+
+PYTHON ?= python3
+PORT   ?= 8888
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# Paths in recipes are relative, and a busy machine must not be made busier: the order is ours.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-all check bench clean browser
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make lab        open the course in JupyterLab (PORT=9000, NO_BROWSER=1)"
+	@echo "make test       every test but the slow ones"
+	@echo "make test-all   the slow ones too"
+	@echo "make check      format, lint, types, notebooks without outputs, fast tests"
+	@echo "make bench      measure what the documentation claims"
+	@echo "make clean      remove caches and builds; the environment stays"
+
+# --- the environment ---------------------------------------------------------------------------
+
+# pip, not the directory: a half-made environment (Debian without python3-venv) has no pip.
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "diffteach needs Python 3.11 or newer, and there is no '$(PYTHON)' here: install it, or name yours with 'make PYTHON=/path/to/python'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "diffteach needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): name a newer one with 'make PYTHON=python3.11'." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
+
+# One stamp for each set of extras: whoever only wants the course does not wait for the tests' tools.
+$(VENV)/.lab:  EXTRAS := lab
+$(VENV)/.test: EXTRAS := lab,rl,dev
+$(VENV)/.lab $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Browser tests fail, with this sentence, where there is no Chromium: so it is only said here, and
+# everything else is still tested. CHROMIUM=/path/to/browser names one that has another name.
+browser:
+	@if [ -n "$${CHROMIUM:-}" ]; then exit 0; fi; \
+	for name in chromium chromium-browser google-chrome; do \
+	  command -v $$name >/dev/null && exit 0; \
+	done; \
+	if command -v apt-get >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	  if $$sudo true 2>/dev/null; then \
+	    echo "Installing chromium for the browser tests."; \
+	    $$sudo apt-get update -qq && \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && \
+	    command -v chromium >/dev/null && exit 0; \
+	  fi; \
+	fi; \
+	echo "No Chromium here and none could be installed: browser tests will fail until you install the package chromium or Google Chrome." >&2
+
+# --- the course --------------------------------------------------------------------------------
+
+# Jupyter refuses root without being told; without a display it would open a text browser or none.
+LAB_OPTIONS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
+  $(shell if [ -n "$(NO_BROWSER)" ]; then echo --no-browser; \
+          elif [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ]; then echo --no-browser; fi)
+
+# Loopback and Jupyter's own token; if the port is busy Jupyter takes the next free one and prints it.
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) --ServerApp.root_dir="$(CURDIR)" \
+	  $(LAB_OPTIONS) notebooks/00_start.ipynb
+
+# --- tests -------------------------------------------------------------------------------------
+
+PYTEST := $(BIN)/python -m pytest
+FAST   := not slow and not browser and not notebook
+
+# What is said about bad input is ours only without the import hook that checks shapes first,
+# and a hook cannot be taken off again: hence a process of its own.
+test: $(VENV)/.test browser
+	$(PYTEST) tests/bad_input -m "not slow"
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.test browser
+	$(PYTEST) tests/bad_input
+	$(PYTEST)
+
+NOTEBOOKS = git ls-files -z --cached --others --exclude-standard '*.ipynb'
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(NOTEBOOKS) | xargs -0 -r $(BIN)/nbstripout --keep-id --verify
+	$(PYTEST) tests/bad_input -m "$(FAST)"
+	$(PYTEST) -m "$(FAST)"
+
+bench: $(VENV)/.test browser
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis test-results
+	rm -f $(VENV)/.lab $(VENV)/.test
+	find . -name $(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+	  -exec rm -rf {} +
