@@ -1,0 +1,88 @@
+"""Named sets: `density`, `load`, `reward_fn` and the window that holds a set."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffteach.toys.densities import Density, check_sample_size, empirical
+from diffteach.toys.rewards import DTQL_REWARDS
+from diffteach.toys.sets import SETS, ToySet
+from diffteach.types import QFunction
+
+
+def names() -> tuple[str, ...]:
+    """Names of the sets."""
+    return tuple(SETS)
+
+
+def reward_names() -> tuple[str, ...]:
+    """Names that `reward_fn` knows: DTQL's four, then every set's own reward."""
+    return (*DTQL_REWARDS, *SETS)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")
+
+
+def _find(name: str) -> ToySet:
+    if name not in SETS:
+        raise _unknown("name", name, names())
+    return SETS[name]
+
+
+def density(
+    name: str, *, bandwidth: float | int | None = None, n: int = 10_000, seed: int = 0
+) -> Density:
+    """The exact float32 law of a named set, or its empirical mixture of the given bandwidth.
+
+    Without a bandwidth: mixtures, the checkerboard and the two-moon energy as they are; noisy
+    curves as mixtures along the clean curve whose bandwidth is the set's own noise. With one: the
+    mixture on load(name, n, seed)'s points, exact for that density; at 0 only its denoiser exists.
+    ValueError for an unknown name.
+    """
+    if bandwidth is not None:
+        return empirical(load(name, n, seed)[0], bandwidth)
+    law = _find(name).density()
+    return law.to(torch.float32)  # type: ignore[attr-defined,no-any-return]
+
+
+def load(name: str, n: int, seed: int) -> tuple[Float[Tensor, "n A"], Float[Tensor, " n"]]:
+    """n points of a named set and the papers' rewards of these points, float32.
+
+    The same seed gives the same points; no global random state is touched. ValueError for an
+    unknown name or n < 1.
+    """
+    toy = _find(name)
+    check_sample_size(n)
+    points, reward = toy.draw(n, torch.Generator().manual_seed(seed))
+    return points.float(), reward.float()
+
+
+def window(name: str) -> float:
+    """Half the side of the square around the origin that holds a named set."""
+    return _find(name).window
+
+
+def default_bandwidth(name: str) -> float:
+    """Bandwidth of the mixture that `density(name)` is on a noisy curve, 0 elsewhere."""
+    return _find(name).bandwidth
+
+
+def reward_fn(name: str) -> QFunction:
+    """A reward (..., 2) -> (...) defined everywhere: near, far, hard, same, or a set's own.
+
+    A set's own reward is CEP's energy, Diffusion-QL's corner mean, DTQL's `far`, or the
+    (unnormalised) log-density of a Boltzmann target. Piecewise constant ones have gradient 0.
+    """
+    if name in DTQL_REWARDS:
+        return DTQL_REWARDS[name]
+    if name not in SETS:
+        raise _unknown("name", name, reward_names())
+    return SETS[name].reward()
