@@ -63,10 +63,14 @@ LAB_OPTIONS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
   $(shell if [ -n "$(NO_BROWSER)" ]; then echo --no-browser; \
           elif [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ]; then echo --no-browser; fi)
 
-# Loopback and Jupyter's own token; if the port is busy Jupyter takes the next free one and prints it.
+# Loopback and Jupyter's own token; if the port is busy Jupyter takes the next free one and prints
+# it. The index is the default page rather than an argument, so that the printed address shows it
+# too. News and updates would ask the network, and the learner, before the first lesson.
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) --ServerApp.root_dir="$(CURDIR)" \
-	  $(LAB_OPTIONS) notebooks/00_start.ipynb
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
+	  --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
+	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  $(LAB_OPTIONS)
 
 # --- tests -------------------------------------------------------------------------------------
 
