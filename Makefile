@@ -30,12 +30,17 @@ $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 
+# JupyterLab's news and updates would ask the network, and the learner, before the first lesson.
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
+QUIET_LAB := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
+
 # One stamp for each set of extras: whoever only wants the course does not wait for the tests' tools.
 $(VENV)/.lab:  EXTRAS := lab
 $(VENV)/.test: EXTRAS := lab,rl,dev
 $(VENV)/.lab $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@mkdir -p $(LAB_SETTINGS) && echo '$(QUIET_LAB)' > $(LAB_SETTINGS)/overrides.json
 	@touch $@
 
 # Browser tests fail, with this sentence, where there is no Chromium: so it is only said here, and
@@ -64,12 +69,10 @@ LAB_OPTIONS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root) \
           elif [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$BROWSER" ]; then echo --no-browser; fi)
 
 # Loopback and Jupyter's own token; if the port is busy Jupyter takes the next free one and prints
-# it. The index is the default page rather than an argument, so that the printed address shows it
-# too. News and updates would ask the network, and the learner, before the first lesson.
+# it. The index is the default page rather than an argument: so the printed address shows it too.
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
 	  --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
-	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  $(LAB_OPTIONS)
 
 # --- tests -------------------------------------------------------------------------------------
