@@ -1,0 +1,172 @@
+"""Reverse processes as generators that yield after each step, and selection among candidates.
+
+Every sampler takes a `Denoise`, so exact and learned denoisers run in the same code. The
+deterministic ones work in the coordinates z = x/alpha and s = sigma/alpha, in which the
+probability-flow ODE of every schedule is dz/ds = eps_hat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from diffteach.schedule import EDM, VP, Discrete, x0_from_eps
+from diffteach.types import Denoise, Schedule
+
+
+def time_grid(
+    schedule: VP | EDM | Discrete, steps: int, rho: float | int | None = None
+) -> Shaped[Tensor, " steps"]:
+    """Times from the noisiest level to the cleanest, evenly spaced in time^(1/rho).
+
+    Discrete levels are spaced evenly and at most as many as there are; the default rho is 7 on EDM
+    (Karras et al. 2022, Eq. 5) and 2 on VP. ValueError for steps < 1 or rho <= 0.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if isinstance(schedule, Discrete):
+        last = len(schedule) - 1
+        even = torch.linspace(last, 0, min(steps, last + 1), dtype=torch.float64)
+        return even.round().long().to(schedule.betas.device)
+    if isinstance(schedule, EDM):
+        low, high, default = schedule.sigma_min, schedule.sigma_max, 7.0
+    else:
+        low, high, default = schedule.t_min, schedule.t_max, 2.0
+    power = 1 / (default if rho is None else _positive("rho", rho))
+    return torch.linspace(high**power, low**power, steps).pow(1 / power).clamp(low, high)
+
+
+def initial_noise(
+    schedule: VP | EDM | Discrete, n: int, dim: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "n dim"]:
+    """Starting points of the reverse process: N(0, I), times sigma_max on EDM."""
+    if n < 1 or dim < 1:
+        raise ValueError(f"n and dim must be at least 1, got {n} and {dim}")
+    device = None if generator is None else generator.device
+    noise = torch.randn(n, dim, generator=generator, device=device)
+    return noise * schedule.sigma_max if isinstance(schedule, EDM) else noise
+
+
+def heun(
+    denoise: Denoise,
+    schedule: Schedule,
+    x_t: Float[Tensor, "B A"],
+    times: Shaped[Tensor, " steps"],
+) -> Iterator[Float[Tensor, "B A"]]:
+    """Probability flow by Heun's second-order rule (Karras et al. 2022, Algorithm 1).
+
+    Starts at times[0] and yields the points at times[1:], then the denoised points.
+    """
+    return _flow(denoise, schedule, x_t, times, second_order=True)
+
+
+def ddim(
+    denoise: Denoise,
+    schedule: Schedule,
+    x_t: Float[Tensor, "B A"],
+    times: Shaped[Tensor, " steps"],
+) -> Iterator[Float[Tensor, "B A"]]:
+    """Deterministic DDIM (Song et al. 2021, Eq. 12 with sigma = 0): Euler's rule of the same flow.
+
+    Starts at times[0] and yields the points at times[1:], then the denoised points.
+    """
+    return _flow(denoise, schedule, x_t, times, second_order=False)
+
+
+def _flow(
+    denoise: Denoise, schedule: Schedule, x_t: Tensor, times: Tensor, second_order: bool
+) -> Iterator[Tensor]:
+    if times.ndim != 1 or len(times) == 0:
+        raise ValueError(f"times must be a non-empty vector, got shape {tuple(times.shape)}")
+    times = times.to(x_t.device)
+    alpha = schedule.alpha(times).to(x_t.dtype)
+    s = schedule.sigma(times).to(x_t.dtype) / alpha
+    if bool((s[1:] >= s[:-1]).any()):
+        raise ValueError(f"times must run from noisy to clean, got {times.tolist()}")
+
+    def slope(z: Tensor, level: int) -> Tensor:
+        return denoise(alpha[level] * z, times[level].expand(len(z)))
+
+    z = x_t / alpha[0]
+    for level in range(len(times) - 1):
+        step = s[level + 1] - s[level]
+        here = slope(z, level)
+        if second_order:
+            here = (here + slope(z + step * here, level + 1)) / 2
+        z = z + step * here
+        yield alpha[level + 1] * z
+    # The denoiser says nothing about sigma = 0, so the last stretch is Euler's in both rules.
+    yield z - s[-1] * slope(z, len(times) - 1)
+
+
+def ancestral(
+    denoise: Denoise,
+    schedule: Discrete,
+    x_t: Float[Tensor, "B A"],
+    generator: torch.Generator | None = None,
+    limit: float | int | None = None,
+) -> Iterator[Float[Tensor, "B A"]]:
+    """DDPM's reverse chain from level T-1 to clean points (Ho et al. 2020, Eqs. 6-7).
+
+    The posterior's own variance is used; with `limit` the denoised point is clamped to
+    [-limit, limit] at each level. Yields after each of the T steps.
+    """
+    if limit is not None:
+        _positive("limit", limit)
+    for k in reversed(range(len(schedule))):
+        t = torch.full((len(x_t),), k, device=x_t.device)
+        x0 = x0_from_eps(schedule, x_t, t, denoise(x_t, t))
+        x0 = x0 if limit is None else x0.clamp(-limit, limit)
+        beta, level = float(schedule.betas[k]), float(schedule.alpha_bar[k])
+        before = float(schedule.alpha_bar[k - 1]) if k else 1.0
+        mean = (beta * before**0.5 * x0 + (1 - before) * (1 - beta) ** 0.5 * x_t) / (1 - level)
+        x_t = mean
+        if k:
+            noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)
+            x_t = mean + (beta * (1 - before) / (1 - level)) ** 0.5 * noise
+        yield x_t
+
+
+def draw(steps: Iterable[Tensor]) -> Tensor:
+    """The last value of a sampler, computed without a graph; ValueError if it yields nothing."""
+    with torch.no_grad():
+        points = list(steps)
+    if not points:
+        raise ValueError("steps must yield at least once, got an exhausted sampler")
+    return points[-1]
+
+
+def sample(
+    denoise: Denoise,
+    schedule: VP | EDM | Discrete,
+    noise: Float[Tensor, "B A"],
+    steps: int = 20,
+    generator: torch.Generator | None = None,
+    limit: float | int | None = None,
+) -> Float[Tensor, "B A"]:
+    """Clean points from `initial_noise`: ancestral on Discrete, `steps` levels of Heun otherwise.
+
+    `generator` and `limit` serve the ancestral chain; elsewhere the result is a function of `noise`
+    that is clamped to [-limit, limit] once, at the end.
+    """
+    if isinstance(schedule, Discrete):
+        return draw(ancestral(denoise, schedule, noise, generator, limit))
+    points = draw(heun(denoise, schedule, noise, time_grid(schedule, steps).to(noise.device)))
+    return points if limit is None else points.clamp(-_positive("limit", limit), limit)
+
+
+def best_of(
+    candidates: Float[Tensor, "K B A"], values: Float[Tensor, "K B"]
+) -> Float[Tensor, "B A"]:
+    """For each row the candidate of the greatest value."""
+    best = values.argmax(0)
+    return candidates[best, torch.arange(len(best), device=best.device)]
+
+
+def _positive(name: str, value: float | int) -> float | int:
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, got {value}")
+    return value

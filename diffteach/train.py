@@ -1,0 +1,208 @@
+"""The one training loop: streams of random rows, batch sources, `fit`, checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffteach.types import Agent, Batch, Metrics
+
+Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+T = TypeVar("T")
+
+
+class Progress(NamedTuple):
+    """One finished step: `step` of `steps` in the stage called `stage`, with its metrics."""
+
+    stage: str
+    step: int
+    steps: int
+    metrics: Metrics
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything a checkpoint can hold: networks, optimizers, streams, sources."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An endless supply of batches."""
+
+    def __call__(self, batch_size: int) -> Iterator[Batch]: ...
+
+
+class Stream:
+    """An endless table of random rows whose position is two integers.
+
+    `draw(n, generator)` returns tensors of n rows. It is called for a block of rows at a time,
+    which is cheaper than for each step, and block k depends on (seed, k) alone: a stream resumes
+    anywhere without replaying what came before.
+    """
+
+    def __init__(
+        self, draw: Draw, seed: int, device: torch.device | str = "cpu", rows: int = 1 << 15
+    ) -> None:
+        self._draw, self._seed, self._rows = draw, seed, rows
+        self._generator = torch.Generator(device)
+        self._number, self._offset = -1, 0
+        self._block: tuple[Tensor, ...] = ()
+
+    def take(self, n: int) -> tuple[Tensor, ...]:
+        """The next n rows of every tensor; rows left over at the end of a block are skipped."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        if not self._block or self._offset + n > len(self._block[0]):
+            self._fill(self._number + 1, n)
+        start, self._offset = self._offset, self._offset + n
+        return tuple(column[start : self._offset] for column in self._block)
+
+    def _fill(self, number: int, n: int) -> None:
+        digest = hashlib.blake2b(f"{self._seed}/{number}".encode(), digest_size=4).digest()
+        self._generator.manual_seed(int.from_bytes(digest, "little"))
+        self._block = self._draw(max(self._rows, n), self._generator)
+        self._number, self._offset = number, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position of the stream."""
+        return {"number": self._number, "offset": self._offset}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Moves the stream to a stored position."""
+        self._block, self._number = (), state_dict["number"]
+        if self._number >= 0:
+            self._fill(self._number, state_dict["offset"])
+            self._offset = state_dict["offset"]
+
+
+class InMemory:
+    """Batches drawn with replacement from transitions that fit in memory; a `Source`.
+
+    ValueError for an empty set, and for values that are not finite.
+    """
+
+    def __init__(self, data: Batch, seed: int = 0) -> None:
+        n = len(data.act)
+        if n == 0:
+            raise ValueError("data must hold at least one transition, got none")
+        for name, column in zip(data._fields, data, strict=True):
+            if len(column) != n:
+                raise ValueError(f"data.{name} must have {n} rows like data.act, got {len(column)}")
+            check_finite(f"data.{name}", column)
+        self.data = data
+        self._indices = Stream(
+            lambda k, g: (torch.randint(n, (k,), generator=g, device=g.device),),
+            seed,
+            data.act.device,
+        )
+
+    def __call__(self, batch_size: int) -> Iterator[Batch]:
+        """Batches of the given size, without end."""
+        while True:
+            (index,) = self._indices.take(batch_size)
+            yield Batch(*(column[index] for column in self.data))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the stream of indices."""
+        return self._indices.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues from a stored position."""
+        self._indices.load_state_dict(state_dict)
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """ValueError if a tensor holds NaN or infinite values, saying how many."""
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise ValueError(f"{name} must be finite, got {bad} NaN or infinite values")
+
+
+def one_step(act: Float[Tensor, "B A"], rew: Float[Tensor, " B"] | None = None) -> Batch:
+    """Transitions of a one-state, one-step problem: obs = 1, done = 1, reward 0 unless given."""
+    ones = torch.ones(len(act), 1, dtype=act.dtype, device=act.device)
+    return Batch(ones, act, torch.zeros_like(ones[:, 0]) if rew is None else rew, ones, ones[:, 0])
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    # Ctrl-C in the middle of an update would leave some networks a step ahead of others.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if caught:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _stop_if_not_finite(recent: list[Progress]) -> None:
+    names = [(p, name) for p in recent for name in p.metrics]
+    if not names:
+        return
+    values = torch.stack([p.metrics[name].detach().float() for p, name in names])
+    bad = (~torch.isfinite(values)).nonzero()
+    if len(bad):
+        where, name = names[int(bad[0])]
+        raise FloatingPointError(
+            f"{name} became {float(values[int(bad[0])])} at step {where.step} of stage "
+            f"{where.stage!r}"
+        )
+
+
+def fit(
+    agent: Agent,
+    batches: Source,
+    done: MutableMapping[str, int] | None = None,
+    check_every: int = 100,
+) -> Iterator[Progress]:
+    """Walks the agent's stages and yields `Progress` after each step.
+
+    `done` counts the finished steps of each stage: pass a loaded one to resume, and keep it to
+    save, since it is updated in place. Metrics are tensors that nobody reads in the loop; every
+    `check_every` steps and at the end of a stage they are inspected together, and a NaN or an
+    infinity raises FloatingPointError naming the metric and its step. Ctrl-C takes effect between
+    steps only.
+    """
+    if check_every < 1:
+        raise ValueError(f"check_every must be at least 1, got {check_every}")
+    done = {} if done is None else done
+    for stage in agent.stages:
+        if stage.steps < 0:
+            raise ValueError(f"steps of stage {stage.name!r} must be at least 0, got {stage.steps}")
+        supply = batches(stage.batch_size)
+        recent: list[Progress] = []
+        for step in range(done.get(stage.name, 0) + 1, stage.steps + 1):
+            with _interrupts_wait():
+                metrics = stage.update(next(supply))
+                done[stage.name] = step
+            recent.append(Progress(stage.name, step, stage.steps, metrics))
+            if step % check_every == 0 or step == stage.steps:
+                _stop_if_not_finite(recent)
+                recent = recent[-1:]
+            yield recent[-1]
+
+
+def finish(steps: Generator[Any, None, T]) -> T:
+    """Runs a generator to its end and returns what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
