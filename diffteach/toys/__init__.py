@@ -12,6 +12,7 @@ from diffteach.toys.catalog import (
 from diffteach.toys.checkerboard import Checkerboard
 from diffteach.toys.densities import Density, GaussianMixture, empirical
 from diffteach.toys.energies import TwoMoonEnergy
+from diffteach.toys.frozen import frozen
 from diffteach.toys.rewards import far, hard, near, nearest, quadratic, same
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "density",
     "empirical",
     "far",
+    "frozen",
     "hard",
     "load",
     "names",

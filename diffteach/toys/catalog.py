@@ -31,7 +31,8 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")
 
 
-def _find(name: str) -> ToySet:
+def find_set(name: str) -> ToySet:
+    """The named set; ValueError that lists the names and suggests the nearest."""
     if name not in SETS:
         raise _unknown("name", name, names())
     return SETS[name]
@@ -49,8 +50,7 @@ def density(
     """
     if bandwidth is not None:
         return empirical(load(name, n, seed)[0], bandwidth)
-    law = _find(name).density()
-    return law.to(torch.float32)  # type: ignore[attr-defined,no-any-return]
+    return find_set(name).density().to(torch.float32)
 
 
 def load(name: str, n: int, seed: int) -> tuple[Float[Tensor, "n A"], Float[Tensor, " n"]]:
@@ -59,7 +59,7 @@ def load(name: str, n: int, seed: int) -> tuple[Float[Tensor, "n A"], Float[Tens
     The same seed gives the same points; no global random state is touched. ValueError for an
     unknown name or n < 1.
     """
-    toy = _find(name)
+    toy = find_set(name)
     check_sample_size(n)
     points, reward = toy.draw(n, torch.Generator().manual_seed(seed))
     return points.float(), reward.float()
@@ -67,12 +67,12 @@ def load(name: str, n: int, seed: int) -> tuple[Float[Tensor, "n A"], Float[Tens
 
 def window(name: str) -> float:
     """Half the side of the square around the origin that holds a named set."""
-    return _find(name).window
+    return find_set(name).window
 
 
 def default_bandwidth(name: str) -> float:
     """Bandwidth of the mixture that `density(name)` is on a noisy curve, 0 elsewhere."""
-    return _find(name).bandwidth
+    return find_set(name).bandwidth
 
 
 def reward_fn(name: str) -> QFunction:

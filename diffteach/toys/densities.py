@@ -19,6 +19,9 @@ from diffteach.types import Denoise, Schedule
 
 Scalar = float | int | Tensor
 
+# Elements per temporary: small enough for the cache, large enough to hide the calls.
+CHUNK, CHUNK_CUDA = 2**19, 2**24
+
 
 @runtime_checkable
 class Density(Protocol):
@@ -33,6 +36,8 @@ class Density(Protocol):
     def noised(self, alpha: Scalar, sigma: Scalar) -> Density: ...
 
     def denoiser(self, schedule: Schedule) -> Denoise: ...
+
+    def to(self, target: torch.dtype | torch.device | str) -> Density: ...
 
 
 def check_sample_size(n: int) -> None:
@@ -62,21 +67,27 @@ def rowwise(
     scales: tuple[Scalar, Scalar],
     width: int,
 ) -> Tensor:
-    """fn(x, alpha, sigma) over rows of x (..., A), in chunks of about 2^17 / width rows.
+    """fn(x, alpha, sigma) over rows of x (..., A), in chunks of CHUNK / width rows.
 
-    Scales are broadcast to x's leading shape. Chunks that stay in the cache are also faster.
+    Scales are broadcast to x's leading shape.
     """
     lead = x.shape[:-1]
     rows = x.reshape(-1, x.shape[-1])
     alpha, sigma = (
         torch.as_tensor(s, dtype=x.dtype, device=x.device).expand(lead).reshape(-1) for s in scales
     )
-    size = max(1, (2**24 if x.is_cuda else 2**17) // width)
-    if len(rows) <= size:
-        out = fn(rows, alpha, sigma)
-    else:
-        chunks = zip(rows.split(size), alpha.split(size), sigma.split(size), strict=True)
-        out = torch.cat([fn(*chunk) for chunk in chunks])
+    size = max(1, (CHUNK_CUDA if x.is_cuda else CHUNK) // width)
+    chunks = list(zip(rows.split(size), alpha.split(size), sigma.split(size), strict=True))
+    out = fn(*chunks[0])
+    if len(chunks) > 1 and out.requires_grad:
+        out = torch.cat([out, *(fn(*chunk) for chunk in chunks[1:])])
+    elif len(chunks) > 1:
+        # Small results kept between large temporaries would fragment the heap.
+        whole = out.new_empty((len(rows), *out.shape[1:]))
+        whole[:size] = out
+        for start, chunk in zip(range(size, len(rows), size), chunks[1:], strict=True):
+            whole[start : start + size] = fn(*chunk)
+        out = whole
     return out.reshape(lead + out.shape[1:])
 
 
