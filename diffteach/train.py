@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, MutableMapping
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from diffteach.types import Agent, Batch, Metrics
@@ -206,3 +211,109 @@ def finish(steps: Generator[Any, None, T]) -> T:
             next(steps)
         except StopIteration as stop:
             return stop.value
+
+
+FORMAT = 1
+Parts = dict[str, "Stateful | torch.Generator"]
+
+
+def _parts(agent: object, source: Source | None) -> Parts:
+    """Everything with a state: the agent's attributes by name, and the source of its batches."""
+    named = {**vars(agent), **({} if source is None else {"source": source})}
+    return {k: v for k, v in named.items() if isinstance(v, Stateful | torch.Generator)}
+
+
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for a nested state; its tensors go into a flat table under their paths."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"{path} holds NaN or infinite values, so nothing was saved")
+        # safetensors refuses tensors that share memory.
+        tensors[path] = value.detach().cpu().clone().contiguous()
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        return {"items": [[k, _pack(v, f"{path}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_pack(v, f"{path}/{k}", tensors) for k, v in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold {path} of type {type(value).__name__}")
+
+
+def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    if "tensor" in tree:
+        return tensors[tree["tensor"]]
+    if "list" in tree:
+        return [_unpack(v, tensors) for v in tree["list"]]
+    return {k: _unpack(v, tensors) for k, v in tree["items"]}
+
+
+def save(
+    path: str | Path,
+    agent: object,
+    source: Source | None = None,
+    done: Mapping[str, int] | None = None,
+) -> None:
+    """Writes a checkpoint of all that `fit` changes; the file appears complete or not at all.
+
+    FloatingPointError, and an untouched old file, if a weight is NaN or infinite.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = {
+        name: _pack(
+            part.get_state() if isinstance(part, torch.Generator) else part.state_dict(),
+            name,
+            tensors,
+        )
+        for name, part in _parts(agent, source).items()
+    }
+    about = {
+        "format": FORMAT,
+        "method": type(agent).__name__,
+        "config": repr(getattr(agent, "config", None)),
+        "done": dict(done or {}),
+        "tree": tree,
+    }
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, draft, {"diffteach": json.dumps(about)})
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load(path: str | Path, agent: object, source: Source | None = None) -> dict[str, int]:
+    """Restores what `save` stored and returns the finished steps of each stage, for `fit`.
+
+    ValueError for a file that is no checkpoint, or one of another method, format or size.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["diffteach"])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a complete checkpoint of diffteach ({error})") from None
+    wanted, parts = (FORMAT, type(agent).__name__), _parts(agent, source)
+    if (about["format"], about["method"]) != wanted:
+        raise ValueError(
+            f"{path} holds {about['method']} in format {about['format']}, "
+            f"needed is {wanted[1]} in format {wanted[0]}"
+        )
+    if missing := sorted(set(parts) - set(about["tree"])):
+        raise ValueError(f"{path} lacks {', '.join(missing)}")
+    for name, part in parts.items():
+        state = _unpack(about["tree"][name], tensors)
+        try:
+            if isinstance(part, torch.Generator):
+                part.set_state(state)
+            else:
+                part.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(f"{name} in {path} does not fit this agent: {reason}") from None
+    return about["done"]

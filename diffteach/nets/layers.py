@@ -1,7 +1,4 @@
-"""Networks: denoisers, critics, values and policies, and the two ways their weights change.
-
-A denoiser is called as net(x_t (B, A), t (B,), obs (B, S)) and predicts the noise eps (B, A).
-"""
+"""Parts of networks, and the two ways their weights change."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-
-from diffteach.types import Schedule
 
 Activation = Callable[[], nn.Module]
 
@@ -74,62 +69,32 @@ class Sinusoidal(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], -1)
 
 
-def log_noise_to_signal(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """log(sigma/alpha), the noise level on the scale of the clean data; log(t) on EDM."""
-    return (schedule.sigma(t).clamp_min(1e-5) / schedule.alpha(t)).log()
+class Dropout(nn.Module):
+    """Dropout with a generator of its own, so that runs neither touch nor depend on global state.
 
-
-def precondition(
-    schedule: Schedule,
-    data_scale: float,
-    x_t: Float[Tensor, "B A"],
-    t: Shaped[Tensor, " B"],
-) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"], Float[Tensor, "B 1"]]:
-    """Karras et al. 2022, Table 1, for any schedule: (c_in x_t, skip, gain), eps = skip - gain F.
-
-    With v = (alpha data_scale)^2 + sigma^2: c_in = 1/sqrt(v), skip = sigma x_t/v, the optimal eps
-    for Gaussian data, and gain = alpha data_scale/sqrt(v). On EDM it is DTQL's
-    D = c_skip x + c_out F with sigma_data = data_scale.
-    """
-    alpha, sigma = schedule.alpha(t).unsqueeze(-1), schedule.sigma(t).unsqueeze(-1)
-    signal = alpha * data_scale
-    c_in = torch.rsqrt(signal.square() + sigma.square())
-    inner = c_in * x_t
-    return inner, sigma * c_in * inner, signal * c_in
-
-
-class PlaneDenoiser(nn.Module):
-    """Small preconditioned Mish network for problems of low dimension; any schedule.
-
-    `data_scale` is the root mean square of the clean data's coordinates. Each scaled coordinate u
-    also enters as sin and cos of 2u, 4u and 8u: without them 2,000 steps do not resolve 25 modes.
+    The generator's state is part of the state dict: a resumed run draws the same masks.
     """
 
-    frequencies: Tensor
-
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        schedule: Schedule,
-        data_scale: float = 0.5,
-        width: int = 128,
-        depth: int = 3,
-    ) -> None:
+    def __init__(self, p: float | int, seed: int = 0) -> None:
         super().__init__()
-        self.schedule, self.data_scale = schedule, data_scale
-        self.level = Sinusoidal(8)
-        self.register_buffer("frequencies", torch.tensor([2.0, 4.0, 8.0]), persistent=False)
-        self.body = mlp((7 * act_dim + 8 + obs_dim, *[width] * depth, act_dim))
+        if not 0 <= p < 1:
+            raise ValueError(f"p must lie in [0, 1), got {p}")
+        self.p, self.seed = p, seed
+        self.generator = torch.Generator().manual_seed(seed)
 
-    def forward(
-        self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "B A"]:
-        inner, skip, gain = precondition(self.schedule, self.data_scale, x_t, t)
-        waves = (inner.unsqueeze(-1) * self.frequencies).flatten(1)
-        level = self.level(log_noise_to_signal(self.schedule, t))
-        features = torch.cat([inner, waves.sin(), waves.cos(), level, obs], -1)
-        return skip - gain * self.body(features)
+    def forward(self, x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        if not self.training or self.p == 0:
+            return x
+        if self.generator.device != x.device:
+            self.generator = torch.Generator(x.device).manual_seed(self.seed)
+        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * keep / (1 - self.p)
+
+    def get_extra_state(self) -> Tensor:
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.generator.set_state(state.cpu())
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:

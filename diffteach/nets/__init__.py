@@ -1,0 +1,55 @@
+"""Networks: denoisers, critics, values and policies, and the two ways their weights change."""
+
+from diffteach.nets.denoisers import (
+    DTQLBody,
+    DTQLDenoiser,
+    PlaneDenoiser,
+    ResNetDenoiser,
+    log_noise_to_signal,
+    precondition,
+)
+from diffteach.nets.layers import (
+    Activation,
+    Dropout,
+    Fourier,
+    Sinusoidal,
+    descend,
+    ema_update,
+    mlp,
+    seeded,
+)
+from diffteach.nets.policies import (
+    DiracPolicy,
+    ImplicitPolicy,
+    TanhGaussianPolicy,
+    tanh_gaussian_log_prob,
+)
+from diffteach.nets.values import (
+    Critics,
+    Value,
+    dtql_critics,
+)
+
+__all__ = [
+    "Activation",
+    "Critics",
+    "DTQLBody",
+    "DTQLDenoiser",
+    "DiracPolicy",
+    "Dropout",
+    "Fourier",
+    "ImplicitPolicy",
+    "PlaneDenoiser",
+    "ResNetDenoiser",
+    "Sinusoidal",
+    "TanhGaussianPolicy",
+    "Value",
+    "descend",
+    "dtql_critics",
+    "ema_update",
+    "log_noise_to_signal",
+    "mlp",
+    "precondition",
+    "seeded",
+    "tanh_gaussian_log_prob",
+]

@@ -1,0 +1,163 @@
+"""Denoisers: net(x_t (B, A), t (B,), obs (B, S)) predicts the noise eps (B, A)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from diffteach.nets.layers import Dropout, Fourier, Sinusoidal, mlp
+from diffteach.types import Schedule
+
+
+def log_noise_to_signal(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """log(sigma/alpha), the noise level on the scale of the clean data; log(t) on EDM."""
+    return (schedule.sigma(t).clamp_min(1e-5) / schedule.alpha(t)).log()
+
+
+def precondition(
+    schedule: Schedule,
+    data_scale: float,
+    x_t: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"], Float[Tensor, "B 1"]]:
+    """Karras et al. 2022, Table 1, for any schedule: (c_in x_t, skip, gain), eps = skip - gain F.
+
+    With v = (alpha data_scale)^2 + sigma^2: c_in = 1/sqrt(v), skip = sigma x_t/v, the optimal eps
+    for Gaussian data, and gain = alpha data_scale/sqrt(v). On EDM it is DTQL's
+    D = c_skip x + c_out F with sigma_data = data_scale.
+    """
+    alpha, sigma = schedule.alpha(t).unsqueeze(-1), schedule.sigma(t).unsqueeze(-1)
+    signal = alpha * data_scale
+    c_in = torch.rsqrt(signal.square() + sigma.square())
+    inner = c_in * x_t
+    return inner, sigma * c_in * inner, signal * c_in
+
+
+class PlaneDenoiser(nn.Module):
+    """Small preconditioned Mish network for problems of low dimension; any schedule.
+
+    `data_scale` is the root mean square of the clean data's coordinates. Each scaled coordinate u
+    also enters as sin and cos of 2u, 4u and 8u: without them 2,000 steps do not resolve 25 modes.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        schedule: Schedule,
+        data_scale: float = 0.5,
+        width: int = 128,
+        depth: int = 3,
+    ) -> None:
+        super().__init__()
+        self.schedule, self.data_scale = schedule, data_scale
+        self.level = Sinusoidal(8)
+        self.register_buffer("frequencies", torch.tensor([2.0, 4.0, 8.0]), persistent=False)
+        self.body = mlp((7 * act_dim + 8 + obs_dim, *[width] * depth, act_dim))
+
+    def forward(
+        self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B A"]:
+        inner, skip, gain = precondition(self.schedule, self.data_scale, x_t, t)
+        waves = (inner.unsqueeze(-1) * self.frequencies).flatten(1)
+        level = self.level(log_noise_to_signal(self.schedule, t))
+        features = torch.cat([inner, waves.sin(), waves.cos(), level, obs], -1)
+        return skip - gain * self.body(features)
+
+
+class ResNetDenoiser(nn.Module):
+    """LayerNorm ResNet that predicts eps, of SRPO and IDQL (IDQL App. G; SRPO App. D).
+
+    Continuous times as in SRPO, frozen Fourier features; `embedding` (dim 64) replaces them.
+    `data_scale` is unused: the network sees points as they are.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        schedule: Schedule,
+        data_scale: float | int = 1.0,
+        width: int = 256,
+        blocks: int = 3,
+        dropout: float | int = 0.1,
+        embedding: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding = Fourier(64) if embedding is None else embedding
+        self.level = mlp((64, 128, 128))
+        self.enter = nn.Linear(act_dim + obs_dim + 128, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                Dropout(dropout, seed=int(torch.randint(2**31, ()))),
+                nn.LayerNorm(width),
+                nn.Linear(width, 4 * width),
+                nn.Mish(),
+                nn.Linear(4 * width, width),
+            )
+            for _ in range(blocks)
+        )
+        self.leave = nn.Sequential(nn.Mish(), nn.Linear(width, act_dim))
+
+    def forward(
+        self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B A"]:
+        h = self.enter(torch.cat([x_t, obs, self.level(self.embedding(t))], -1))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.leave(h)
+
+
+class DTQLBody(nn.Module):
+    """DTQL's score network without preconditioning: (x (B, A), obs (B, S), level (B,)) -> (B, A).
+
+    The first layer has no activation, as in the official code: two affine maps compose, so the
+    network is one layer shallower than it looks.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        width: int = 256,
+        depth: int = 3,
+        level_dim: int = 16,
+    ) -> None:
+        super().__init__()
+        embed = mlp((level_dim, 2 * level_dim, level_dim))
+        self.level = nn.Sequential(Sinusoidal(level_dim), embed)
+        self.body = nn.Sequential(
+            nn.Linear(act_dim + obs_dim + level_dim, width), mlp((*[width] * (depth + 1), act_dim))
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B A"], obs: Float[Tensor, "B S"], level: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B A"]:
+        return self.body(torch.cat([x, obs, self.level(level)], -1))
+
+
+class DTQLDenoiser(nn.Module):
+    """DTQL's preconditioned network as an eps-denoiser; on EDM data_scale is sigma_data."""
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        schedule: Schedule,
+        data_scale: float | int = 0.5,
+        width: int = 256,
+        depth: int = 3,
+        level_dim: int = 16,
+    ) -> None:
+        super().__init__()
+        self.schedule, self.data_scale = schedule, data_scale
+        self.body = DTQLBody(obs_dim, act_dim, width, depth, level_dim)
+
+    def forward(
+        self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B A"]:
+        inner, skip, gain = precondition(self.schedule, self.data_scale, x_t, t)
+        return skip - gain * self.body(inner, obs, log_noise_to_signal(self.schedule, t) / 4)
