@@ -40,7 +40,10 @@ class Explorable:
 
     def _built(self, settings: dict[str, Any], mine: Callable[..., Any] | None) -> Scene:
         scene = self.build(mine=mine, **settings)
-        return scene if self.guess else replace(scene, prediction=None)
+        if self.guess:
+            return scene
+        params = tuple(p for p in scene.params if p.name != "guess")
+        return replace(scene, prediction=None, params=params)
 
     def observe(self, listener: Callable[[Explorable], None]) -> None:
         """Call `listener(self)` after every change."""
@@ -141,14 +144,18 @@ class Explorable:
         """The sentence that says what is seen."""
         return self.frame().words
 
-    def permalink(self) -> str:
-        """The view as a short text: name?parameter=value&...; defaults are left out."""
+    def fixed(self) -> dict[str, str]:
+        """Settings of the builder that differ from its own defaults, as a permalink names them."""
         usual = {n: p.default for n, p in inspect.signature(self.build).parameters.items()}
-        parts = {
-            n: v
+        return {
+            n: str(v)
             for n, v in self.settings.items()
             if isinstance(v, (str, int, float)) and v != usual.get(n)
         }
+
+    def permalink(self) -> str:
+        """The view as a short text: name?parameter=value&...; defaults are left out."""
+        parts = self.fixed()
         defaults = self.scene.defaults()
         for param in self.scene.params:
             value = self.values[param.name]
@@ -224,10 +231,20 @@ def _from_text(scene: Scene, name: str, text: str) -> Any:
         return text
     try:
         if isinstance(param, Handle):
-            return tuple(float(v) for v in text.split(","))
-        return text == "1" if isinstance(param, Toggle) else float(text)
+            x0, x1, y0, y1 = param.bounds
+            x, y = (float(v) for v in text.split(","))
+            return _snapped(x, x0, x1), _snapped(y, y0, y1)
+        if isinstance(param, Toggle):
+            return text == "1"
+        return _snapped(float(text), param.low, param.high)
     except ValueError:
         raise ValueError(f"{name} must be a number in a permalink, got {text!r}") from None
+
+
+def _snapped(value: float, low: float, high: float) -> float:
+    """A link carries four digits, which may round a value just past the end of its range."""
+    edge = min(max(value, low), high)
+    return edge if abs(value - edge) <= 1e-3 * max(abs(value), abs(edge)) else value
 
 
 def _blame(error: Exception, mine: Callable[..., Any] | None) -> str:

@@ -7,7 +7,6 @@ slider needs no kernel. The syntax is Python's; `parse` turns it into nested lis
 from __future__ import annotations
 
 import ast
-import operator
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -122,12 +121,12 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 _PURE: dict[str, Callable[..., Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": operator.pow,
-    "neg": operator.neg,
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "**": np.power,
+    "neg": np.negative,
     "<": lambda a, b: np.less(a, b) * 1.0,
     "<=": lambda a, b: np.less_equal(a, b) * 1.0,
     ">": lambda a, b: np.greater(a, b) * 1.0,
@@ -141,8 +140,8 @@ _PURE: dict[str, Callable[..., Any]] = {
     "log": np.log,
     "sqrt": np.sqrt,
     "abs": np.abs,
-    "lowest": np.nanmin,
-    "highest": np.nanmax,
+    "lowest": lambda v: np.fmin.reduce(np.ravel(v)),
+    "highest": lambda v: np.fmax.reduce(np.ravel(v)),
     "mean": np.nanmean,
     "median": np.nanmedian,
     "total": np.nansum,
@@ -205,4 +204,6 @@ def number(value: float, form: str | None) -> str:
         return "–" if np.isnan(value) else ("∞" if value > 0 else "−∞")
     if form == "d":
         return str(round(value))
-    return format(value, form or ".4g").replace("-", "−")
+    text = format(value, form or ".4g")
+    # A small negative number that rounds to zero is written without its sign.
+    return text.removeprefix("-") if not re.search("[1-9]", text) else text.replace("-", "−")

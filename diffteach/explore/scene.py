@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Value = float | str | tuple[float, float]
 class Slider:
     """A number in [low, high]; `scale` "linear" or "log" says how it moves along the track.
 
+    The track has `positions` equally spaced stops; any number in range may be set from a cell.
     `paper` names the paper's own symbol, value and direction beside the common one.
     """
 
@@ -34,6 +35,7 @@ class Slider:
     latex: str = ""
     paper: str = ""
     when: str = "1"
+    positions: int = 201
     kind: str = field(default="slider", init=False)
 
     def check(self, value: Any) -> float:
@@ -351,3 +353,22 @@ class Frame:
             return None
         gap = np.asarray(self["guess"]) - self.of(self.scene.prediction.answer)
         return float(np.linalg.norm(gap))
+
+
+@runtime_checkable
+class Showable(Protocol):
+    """What a live view needs of an explorable."""
+
+    scene: Scene
+    values: dict[str, Any]
+    hide: tuple[str, ...]
+    error: str
+
+    def fixed(self) -> dict[str, str]:
+        """Settings that a permalink names beside the parameters."""
+
+    def request(self, **values: Any) -> None:
+        """Set parameters; what goes wrong is left in `error`."""
+
+    def observe(self, listener: Callable[[Any], None]) -> None:
+        """Call `listener(self)` after every change."""

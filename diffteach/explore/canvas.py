@@ -1,0 +1,119 @@
+"""The live view in Jupyter: an anywidget that draws in the browser, with a trait per parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from diffteach.explore.pack import pack
+from diffteach.explore.page import script, style
+from diffteach.explore.scene import Choice, Handle, Param, Scene, Showable, Slider
+
+
+class Canvas(anywidget.AnyWidget):
+    """An explorable as a widget: every parameter, and `revealed`, is a trait of its name.
+
+    Setting a trait to what its parameter refuses raises ValueError and shows it in the strip.
+    """
+
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
+    scene = traitlets.Bytes().tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+    hide = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    fixed = traitlets.Dict().tag(sync=True)
+    asked = traitlets.Int().tag(sync=True)
+    answered = traitlets.Int().tag(sync=True)
+
+    def __init__(self, explorable: Showable) -> None:
+        self._explorable = explorable
+        self._shown: Scene | None = None
+        self._following = False
+        super().__init__(_esm=script(explorable.scene, "widget"), _css=style())
+        self._follow(explorable)
+        explorable.observe(self._follow)
+
+    def _follow(self, explorable: Showable) -> None:
+        """Take over what the explorable says now; the scene itself only if it is another one."""
+        outer, self._following = self._following, True
+        try:
+            with self.hold_sync():
+                if explorable.scene is not self._shown:
+                    self._show(explorable.scene)
+                for name, value in explorable.values.items():
+                    self.set_trait(name, _plain(value))
+                self.hide = list(explorable.hide)
+                self.fixed = explorable.fixed()
+                self.error = explorable.error
+        finally:
+            self._following = outer
+
+    def _show(self, scene: Scene) -> None:
+        before = {p.name for p in self._shown.params} if self._shown else set()
+        self._shown = scene
+        new = {p.name: p for p in scene.params if p.name not in before}
+        for name in new:
+            if hasattr(type(self), name) and not self.has_trait(name):
+                raise ValueError(f"a parameter cannot be called {name!r}: widgets use that name")
+        values = self._explorable.values
+        traits = {n: _trait(p, values[n]) for n, p in new.items() if not self.has_trait(n)}
+        if not self.has_trait("revealed"):
+            traits["revealed"] = traitlets.Float(values["revealed"]).tag(sync=True)
+        if traits:
+            self.add_traits(**traits)
+            self._register_validator(_refuse, tuple(traits))
+            self.observe(self._changed, list(traits))
+        self._esm = script(scene, "widget")
+        self.scene = pack(scene)
+
+    def _changed(self, change: Any) -> None:
+        if not self._following:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Pass on to the explorable, at once, every trait that differs from it."""
+        values = self._explorable.values
+        new = {n: getattr(self, n) for n in values if getattr(self, n) != _plain(values[n])}
+        if new:
+            self._explorable.request(**new)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """What the browser sends; a value that is refused is shown in the strip, not raised."""
+        outer, self._following = self._following, True
+        try:
+            super().set_state(sync_data)
+        except (ValueError, TypeError, traitlets.TraitError) as error:
+            self.error = str(error)
+        finally:
+            self._following = outer
+        self._tell()
+        self.answered = self.asked
+
+
+def _refuse(widget: Canvas, proposal: Any) -> Any:
+    """The proposed value, checked by its parameter."""
+    name, value = proposal["trait"].name, proposal["value"]
+    if widget._following or name == "revealed":
+        return value
+    try:
+        return _plain(widget._explorable.scene.param(name).check(value))
+    except (ValueError, TypeError) as error:
+        widget.error = str(error)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _trait(param: Param, value: Any) -> traitlets.TraitType:
+    if isinstance(param, Slider):
+        return traitlets.Float(value).tag(sync=True)
+    if isinstance(param, Handle):
+        pair = traitlets.List(traitlets.Float(), _plain(value), minlen=2, maxlen=2)
+        return pair.tag(sync=True)
+    if isinstance(param, Choice):
+        return traitlets.Unicode(value).tag(sync=True)
+    return traitlets.Bool(value).tag(sync=True)

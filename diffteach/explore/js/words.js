@@ -1,0 +1,85 @@
+// Numbers and labels in words, written as expression.number writes them.
+
+// |x| with f decimals, ties to the even digit as in Python: toFixed rounds them up.
+function fixed(x, f) {
+  const text = x.toFixed(f);
+  const scaled = x * 10 ** f;
+  const tie = Number.isInteger(x * 2 ** (f + 1)) && scaled - Math.floor(scaled) === 0.5;
+  return tie && Math.floor(scaled) % 2 === 0 ? (Math.floor(scaled) / 10 ** f).toFixed(f) : text;
+}
+
+function scientific(x, p, trim) {
+  let [mantissa, exponent] = x.toExponential(p).split("e");
+  if (trim && mantissa.includes(".")) mantissa = mantissa.replace(/\.?0+$/, "");
+  const size = String(Math.abs(+exponent)).padStart(2, "0");
+  return `${mantissa}e${exponent[0] === "-" ? "-" : "+"}${size}`;
+}
+
+function general(x, digits) {
+  const p = Math.max(digits, 1);
+  const exponent = x === 0 ? 0 : +x.toExponential(p - 1).split("e")[1];
+  if (exponent < -4 || exponent >= p) return scientific(x, p - 1, true);
+  const text = fixed(x, p - 1 - exponent);
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
+function formatNumber(value, form) {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : value > 0 ? "∞" : "−∞";
+  const [, plus, precision, kind] = /^(\+?)(?:\.(\d+))?([dfge%]?)$/.exec(form || ".4g") || [];
+  if (kind === undefined) throw new Error(`unknown number format ${form}`);
+  const p = precision === undefined ? 6 : +precision;
+  const x = Math.abs(value);
+  let text;
+  if (kind === "d") text = fixed(x, 0);
+  else if (kind === "f") text = fixed(x, p);
+  else if (kind === "%") text = `${fixed(x * 100, p)}%`;
+  else if (kind === "e") text = scientific(x, p, false);
+  else text = general(x, p);
+  const negative = value < 0 && /[1-9]/.test(text);
+  return (negative ? "−" : plus && kind !== "d" ? "+" : "") + text.replace("-", "−");
+}
+
+const GREEK = {
+  alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", varepsilon: "ε", zeta: "ζ", eta: "η",
+  theta: "θ", kappa: "κ", lambda: "λ", mu: "μ", nu: "ν", xi: "ξ", pi: "π", rho: "ρ", sigma: "σ",
+  tau: "τ", phi: "φ", varphi: "φ", chi: "χ", psi: "ψ", omega: "ω", Gamma: "Γ", Delta: "Δ",
+  Theta: "Θ", Lambda: "Λ", Pi: "Π", Sigma: "Σ", Phi: "Φ", Psi: "Ψ", Omega: "Ω", nabla: "∇",
+  partial: "∂", infty: "∞", cdot: "·", times: "×", le: "≤", leq: "≤", ge: "≥", geq: "≥", in: "∈",
+  to: "→", sum: "∑", int: "∫", sqrt: "√", propto: "∝", approx: "≈", log: "log", exp: "exp",
+  min: "min", max: "max", ell: "ℓ", star: "⋆", ast: "∗", mid: "|", pm: "±",
+};
+const ACCENT = { hat: "\u0302", bar: "\u0304", tilde: "\u0303", dot: "\u0307" };
+
+// A LaTeX symbol as nodes: Greek, sub- and superscripts, accents; enough for a label, no more.
+function symbolNodes(latex) {
+  const tokens = latex.match(/\\[a-zA-Z]+|\\.|[{}_^]|\s+|[^\\{}_^\s]/g) || [];
+  let k = 0;
+  const group = () => {
+    if (tokens[k] !== "{") return [one()];
+    const nodes = [];
+    for (k++; k < tokens.length && tokens[k] !== "}"; ) nodes.push(one());
+    k++;
+    return nodes;
+  };
+  const wrap = (tag, nodes) => {
+    const node = document.createElement(tag);
+    node.append(...nodes);
+    return node;
+  };
+  const one = () => {
+    const token = tokens[k++] || "";
+    if (token === "_") return wrap("sub", group());
+    if (token === "^") return wrap("sup", group());
+    if (token === "{") return k--, wrap("span", group());
+    const name = token.startsWith("\\") ? token.slice(1) : "";
+    if (ACCENT[name]) return wrap("span", [...group(), ACCENT[name]]);
+    if (["text", "mathrm", "operatorname", "mathbf", "mathcal"].includes(name)) {
+      return wrap("span", group());
+    }
+    if (name) return document.createTextNode(GREEK[name] || (/^[a-z]/i.test(name) ? name : " "));
+    return /[a-z]/i.test(token) ? wrap("i", [token]) : document.createTextNode(token);
+  };
+  const nodes = [];
+  while (k < tokens.length) nodes.push(one());
+  return nodes;
+}

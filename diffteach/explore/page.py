@@ -1,0 +1,86 @@
+"""An explorable as one HTML file that needs no kernel, no network and no second file."""
+
+from __future__ import annotations
+
+import base64
+import html as markup
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from diffteach.explore import colors
+from diffteach.explore.files import write_bytes
+from diffteach.explore.pack import pack
+from diffteach.explore.scene import Function, Scene, Showable
+
+_SHARED = ("value", "words", "scene", "theme", "contour", "draw", "panel", "controls", "share")
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+_BODY = "body{{margin:0;background:{light}}}@media(prefers-color-scheme:dark){{body{{background:{dark}}}}}main{{max-width:1280px;margin:0 auto;padding:8px}}"
+_ROOT = Path(str(files("diffteach.explore"))) / "js"
+
+
+def script(scene: Scene, boot: str) -> str:
+    """The JavaScript of a view, with the scene's own functions; `boot` is "widget" or "page"."""
+    table = {"light": colors.LIGHT, "dark": colors.DARK, "ramps": colors.RAMPS}
+    parts = [f"const COLORS = {json.dumps(table)};", _functions(scene.functions)]
+    parts += [(_ROOT / f"{name}.js").read_text("utf-8") for name in (*_SHARED, "view", boot)]
+    return "\n".join(parts)
+
+
+def style() -> str:
+    """The style sheet of a view."""
+    return (_ROOT / "style.css").read_text("utf-8")
+
+
+def _functions(functions: Iterable[Function]) -> str:
+    # Each is the source of a function expression, or of a declaration, which is one in brackets.
+    rows = [f"{json.dumps(f.name)}: ({f.javascript.strip().rstrip(';')})" for f in functions]
+    return "const FUNCTIONS = {" + ",\n".join(rows) + "};"
+
+
+def html(explorable: Showable) -> str:
+    """The page's text: present values and hidden controls are where it starts."""
+    scene = explorable.scene
+    state = {
+        "values": explorable.values,
+        "hide": list(explorable.hide),
+        "fixed": explorable.fixed(),
+    }
+    body = base64.b64encode(pack(scene)).decode()
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{markup.escape(scene.title or scene.name)}</title>
+<style>{_page_style()}{style()}</style>
+</head>
+<body>
+<main><div id="diffteach"></div></main>
+<script type="application/json" id="state">{json.dumps(state).replace("<", chr(92) + "u003c")}</script>
+<script type="text/plain" id="scene">{body}</script>
+<script>"use strict";
+{_inside(script(scene, "page"))}
+</script>
+</body>
+</html>
+"""
+
+
+def _page_style() -> str:
+    return _BODY.format(light=colors.LIGHT["paper"], dark=colors.DARK["paper"])
+
+
+def _inside(text: str) -> str:
+    """Text that cannot end the script element it stands in; in its strings it reads alike."""
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+
+
+def write(explorable: Showable, path: str | Path) -> Path:
+    """Write the page; OSError in one sentence, and no half-written file, if that cannot be done."""
+    return write_bytes(html(explorable).encode(), Path(path))
