@@ -23,7 +23,7 @@ def _uniform(n: int, generator: torch.Generator | None) -> Float[Tensor, " n"]:
 
 
 def _check_range(t: Tensor, low: float, high: float, what: str) -> None:
-    # Reading a value of a CUDA tensor would stall the device, and compiled code cannot branch on it.
+    # Reading a value of a CUDA tensor would stall the device; compiled code cannot branch on it.
     if t.is_cuda or torch.compiler.is_compiling() or t.numel() == 0:
         return
     smallest, largest = (float(v) for v in t.detach().aminmax())
@@ -54,8 +54,7 @@ class VP:
             )
         if not 0 < self.t_min < self.t_max:
             raise ValueError(
-                f"t_min and t_max must satisfy 0 < t_min < t_max, "
-                f"got {self.t_min} and {self.t_max}"
+                f"t_min and t_max must satisfy 0 < t_min < t_max, got {self.t_min} and {self.t_max}"
             )
 
     def beta(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -63,9 +62,9 @@ class VP:
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def log_alpha(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """log alpha(t) = -t^2 (beta_max - beta_min)/4 - t beta_min/2; ValueError outside [0, t_max]."""
+        """-t^2 (beta_max - beta_min)/4 - t beta_min/2; ValueError outside [0, t_max]."""
         _check_range(t, 0.0, self.t_max, "VP")
-        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+        return -t * (0.25 * (self.beta_max - self.beta_min) * t + 0.5 * self.beta_min)
 
     def alpha(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Signal scale in (0, 1]."""
@@ -75,9 +74,7 @@ class VP:
         """Noise scale in [0, 1): sqrt(1 - alpha^2)."""
         return torch.sqrt(-torch.expm1(2 * self.log_alpha(t)))
 
-    def sample_time(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, " n"]:
+    def sample_time(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
         """n times, uniform on [t_min, t_max]; float32 on the generator's device."""
         u = _uniform(n, generator)
         return (self.t_min + (self.t_max - self.t_min) * u).float()
@@ -114,7 +111,7 @@ class EDM:
         return t
 
     def cdf(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Distribution function of the untruncated training law, F(s) = s^2/(s^2 + sigma_data^2)."""
+        """Distribution function of the untruncated law, F(s) = s^2/(s^2 + sigma_data^2)."""
         return sigma**2 / (sigma**2 + self.sigma_data**2)
 
     def quantile(self, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -123,9 +120,7 @@ class EDM:
         v = low + (high - low) * u
         return (self.sigma_data * torch.sqrt(v / (1 - v))).clamp(self.sigma_min, self.sigma_max)
 
-    def sample_time(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, " n"]:
+    def sample_time(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
         """n noise levels of the training law; float32 on the generator's device."""
         # float64 because 1 - F(80) is 4e-5: float32 would leave steps in the upper tail.
         return self.quantile(_uniform(n, generator)).float()

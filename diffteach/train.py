@@ -107,25 +107,25 @@ class InMemory:
                 raise ValueError(f"data.{name} must have {n} rows like data.act, got {len(column)}")
             check_finite(f"data.{name}", column)
         self.data = data
-        self._indices = Stream(
-            lambda k, g: (torch.randint(n, (k,), generator=g, device=g.device),),
-            seed,
-            data.act.device,
-        )
+
+        def rows(k: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+            index = torch.randint(n, (k,), generator=generator, device=generator.device)
+            return tuple(column[index] for column in data)
+
+        self._rows = Stream(rows, seed, data.act.device)
 
     def __call__(self, batch_size: int) -> Iterator[Batch]:
         """Batches of the given size, without end."""
         while True:
-            (index,) = self._indices.take(batch_size)
-            yield Batch(*(column[index] for column in self.data))
+            yield Batch(*self._rows.take(batch_size))
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the stream of indices."""
-        return self._indices.state_dict()
+        """Position in the stream of rows."""
+        return self._rows.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues from a stored position."""
-        self._indices.load_state_dict(state_dict)
+        self._rows.load_state_dict(state_dict)
 
 
 def check_finite(name: str, value: Tensor) -> None:

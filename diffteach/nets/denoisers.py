@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from diffteach.nets.layers import Dropout, Fourier, Sinusoidal, mlp
+from diffteach.nets.layers import Dropout, Fourier, Mish, Sinusoidal, mlp
 from diffteach.types import Schedule
 
 
-def log_noise_to_signal(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """log(sigma/alpha), the noise level on the scale of the clean data; log(t) on EDM."""
-    return (schedule.sigma(t).clamp_min(1e-5) / schedule.alpha(t)).log()
+class Scaled(NamedTuple):
+    """A noisy point in units in which a network sees it, and how its answer F becomes eps."""
+
+    x: Float[Tensor, "B A"]
+    """c_in x_t"""
+    level: Float[Tensor, " B"]
+    """log(sigma/alpha): the noise level on the scale of the clean data, log(t) on EDM"""
+    skip: Float[Tensor, "B A"]
+    """the optimal eps for Gaussian data of that scale"""
+    gain: Float[Tensor, "B 1"]
+    """eps = skip - gain F"""
 
 
 def precondition(
     schedule: Schedule,
-    data_scale: float,
+    data_scale: float | int,
     x_t: Float[Tensor, "B A"],
     t: Shaped[Tensor, " B"],
-) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"], Float[Tensor, "B 1"]]:
-    """Karras et al. 2022, Table 1, for any schedule: (c_in x_t, skip, gain), eps = skip - gain F.
+) -> Scaled:
+    """The preconditioning of Karras et al. 2022, Table 1, carried over to any schedule.
 
-    With v = (alpha data_scale)^2 + sigma^2: c_in = 1/sqrt(v), skip = sigma x_t/v, the optimal eps
-    for Gaussian data, and gain = alpha data_scale/sqrt(v). On EDM it is DTQL's
-    D = c_skip x + c_out F with sigma_data = data_scale.
+    With v = (alpha data_scale)^2 + sigma^2: c_in = 1/sqrt(v), skip = sigma x_t/v and
+    gain = alpha data_scale/sqrt(v). On EDM it is DTQL's D = c_skip x + c_out F.
     """
-    alpha, sigma = schedule.alpha(t).unsqueeze(-1), schedule.sigma(t).unsqueeze(-1)
-    signal = alpha * data_scale
-    c_in = torch.rsqrt(signal.square() + sigma.square())
-    inner = c_in * x_t
-    return inner, sigma * c_in * inner, signal * c_in
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    signal = data_scale * alpha
+    c_in = torch.rsqrt(signal * signal + sigma * sigma)
+    x = c_in.unsqueeze(-1) * x_t
+    level = (sigma.clamp_min(1e-5) / alpha).log()
+    return Scaled(x, level, (sigma * c_in).unsqueeze(-1) * x, (signal * c_in).unsqueeze(-1))
 
 
 class PlaneDenoiser(nn.Module):
@@ -48,7 +58,7 @@ class PlaneDenoiser(nn.Module):
         obs_dim: int,
         act_dim: int,
         schedule: Schedule,
-        data_scale: float = 0.5,
+        data_scale: float | int = 0.5,
         width: int = 128,
         depth: int = 3,
     ) -> None:
@@ -61,11 +71,11 @@ class PlaneDenoiser(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B A"]:
-        inner, skip, gain = precondition(self.schedule, self.data_scale, x_t, t)
-        waves = (inner.unsqueeze(-1) * self.frequencies).flatten(1)
-        level = self.level(log_noise_to_signal(self.schedule, t))
-        features = torch.cat([inner, waves.sin(), waves.cos(), level, obs], -1)
-        return skip - gain * self.body(features)
+        scaled = precondition(self.schedule, self.data_scale, x_t, t)
+        waves = (scaled.x.unsqueeze(-1) * self.frequencies).flatten(1)
+        level = self.level(scaled.level)
+        features = torch.cat([scaled.x, waves.sin(), waves.cos(), level, obs], -1)
+        return scaled.skip - scaled.gain * self.body(features)
 
 
 class ResNetDenoiser(nn.Module):
@@ -95,12 +105,12 @@ class ResNetDenoiser(nn.Module):
                 Dropout(dropout, seed=int(torch.randint(2**31, ()))),
                 nn.LayerNorm(width),
                 nn.Linear(width, 4 * width),
-                nn.Mish(),
+                Mish(),
                 nn.Linear(4 * width, width),
             )
             for _ in range(blocks)
         )
-        self.leave = nn.Sequential(nn.Mish(), nn.Linear(width, act_dim))
+        self.leave = nn.Sequential(Mish(), nn.Linear(width, act_dim))
 
     def forward(
         self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
@@ -159,5 +169,5 @@ class DTQLDenoiser(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B A"]:
-        inner, skip, gain = precondition(self.schedule, self.data_scale, x_t, t)
-        return skip - gain * self.body(inner, obs, log_noise_to_signal(self.schedule, t) / 4)
+        scaled = precondition(self.schedule, self.data_scale, x_t, t)
+        return scaled.skip - scaled.gain * self.body(scaled.x, obs, scaled.level / 4)

@@ -6,12 +6,50 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional
 
 Activation = Callable[[], nn.Module]
+
+
+class _FastMish(torch.autograd.Function):
+    # torch's own kernel for the CPU takes a logarithm and a tanh per element and computes them
+    # again in the backward pass. One exponential serves for the value and for the slope.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        e = x.clamp(max=20).exp_()
+        n = (e + 2).mul_(e)
+        r = (n + 2).reciprocal_()
+        tanh = n.mul_(r)
+        if ctx.needs_input_grad[0]:
+            slope = (e + 1).mul_(e).mul_(r).mul_(r).mul_(x)
+            ctx.save_for_backward(x, torch.add(tanh, slope, alpha=4, out=slope))
+        return tanh.mul_(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody differentiates twice
+            return torch.autograd.grad(functional.mish(x), x, grad, create_graph=True)[0]
+        return grad * slope
+
+
+def mish(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """x tanh(log(1 + e^x)) (Misra 2019); about twice as fast as torch's on a CPU, as exact."""
+    if x.is_cuda or x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
+        return functional.mish(x)
+    return _FastMish.apply(x)
+
+
+class Mish(nn.Module):
+    """`mish` as a layer."""
+
+    def forward(self, x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        return mish(x)
 
 
 @contextmanager
@@ -23,9 +61,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def mlp(
-    sizes: tuple[int, ...], activation: Activation = nn.Mish, norm: bool = False
-) -> nn.Sequential:
+def mlp(sizes: tuple[int, ...], activation: Activation = Mish, norm: bool = False) -> nn.Sequential:
     """Linear layers of the given sizes (inputs first) with an activation between them.
 
     With `norm` a LayerNorm precedes each activation. ValueError for fewer than two sizes.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffteach.nets.layers import Activation, mlp
+from diffteach.nets.layers import Activation, Mish, mlp
 
 
 class _Parallel(nn.Module):
@@ -74,7 +74,7 @@ class Critics(nn.Module):
 
 def dtql_critics(obs_dim: int, act_dim: int, heads: int = 2, width: int = 256) -> Critics:
     """DTQL's critics: three layers, each with LayerNorm and Mish."""
-    return Critics(obs_dim, act_dim, heads, width, depth=3, activation=nn.Mish, norm=True)
+    return Critics(obs_dim, act_dim, heads, width, depth=3, activation=Mish, norm=True)
 
 
 class Value(nn.Module):
