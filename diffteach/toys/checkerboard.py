@@ -24,16 +24,25 @@ _LOG_AREA = math.log(_CELLS * 4.0)
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def _log_mass(low: Tensor, high: Tensor) -> Tensor:
-    """log(Phi(high) - Phi(low)) without cancellation in either tail."""
-    right = low > 0
-    low, high = torch.where(right, -high, low), torch.where(right, -low, high)
+def _hazard(z: Tensor) -> Tensor:
+    """phi(z) / Phi(z), accurate in the left tail together with its derivatives."""
+    edge = -10.0 if z.dtype == torch.float32 else -50.0
+    tail, body = z.clamp(max=edge), z.clamp(min=edge)
+    u = tail.square().reciprocal()
+    mills = 1 - u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u)))
+    exact = torch.exp(-0.5 * body.square() - _LOG_SQRT_2PI - torch.special.log_ndtr(body))
+    return torch.where(z < edge, -tail / mills, exact)
+
+
+def _strip(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """log P and (phi(low) - phi(high)) / P for P = Phi(high) - Phi(low), in either tail."""
+    mirror = low + high > 0
+    low, high = torch.where(mirror, -high, low), torch.where(mirror, -low, high)
     log_high = torch.special.log_ndtr(high)
-    return log_high + torch.log(-torch.expm1(torch.special.log_ndtr(low) - log_high))
-
-
-def _phi_ratio(z: Tensor, log_mass: Tensor) -> Tensor:
-    return torch.exp(-0.5 * z.square() - _LOG_SQRT_2PI - log_mass)
+    share = -torch.expm1(torch.special.log_ndtr(low) - log_high)  # P / Phi(high)
+    # phi(low) / phi(high) - 1: squares of large z would cancel.
+    slope = _hazard(high) * torch.expm1(0.5 * (high - low) * (high + low)) / share
+    return log_high + share.log(), torch.where(mirror, -slope, slope)
 
 
 class Checkerboard:
@@ -107,26 +116,23 @@ class Checkerboard:
         return denoiser_from_score(self.score_at, schedule)
 
     def _strips(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-        """Standardised edges z (R, 2, 5), log-masses of the strips (R, 2, 4), scale, blur."""
+        """Log-mass and slope of the strips (R, 2 coordinates, 2, 2 parities), scale and blur."""
         scale = alpha * self.scale
         # The floor keeps t = 0 finite; there the score only serves to be multiplied by sigma.
         blur = (alpha.square() * self.blur**2 + sigma.square()).sqrt().clamp_min(1e-12)
         edges = torch.tensor(_EDGES, dtype=x.dtype, device=x.device) * scale[:, None]
         z = (edges[:, None, :] - x[:, :, None]) / blur[:, None, None]
-        return z, _log_mass(z[..., :-1], z[..., 1:]), scale, blur
+        mass, slope = _strip(z[..., :-1], z[..., 1:])
+        return mass.unflatten(-1, (2, 2)), slope.unflatten(-1, (2, 2)), scale, blur
 
     def _log_prob_rows(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        _, mass, scale, _ = self._strips(x, alpha, sigma)
-        return _log_parities(mass).logsumexp(-1) - _LOG_AREA - 2 * scale.log()
+        mass, _, scale, _ = self._strips(x, alpha, sigma)
+        # Cells join an even column to an even row, or an odd one to an odd one.
+        parities = mass.logsumexp(-2).sum(1)
+        return parities.logsumexp(-1) - _LOG_AREA - 2 * scale.log()
 
     def _score_rows(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        z, mass, _, blur = self._strips(x, alpha, sigma)
-        parity = torch.softmax(_log_parities(mass), -1)
-        within = torch.softmax(mass.unflatten(-1, (2, 2)), -2) * parity[:, None, None, :]
-        slope = _phi_ratio(z[..., :-1], mass) - _phi_ratio(z[..., 1:], mass)
-        return (within * slope.unflatten(-1, (2, 2))).sum((-2, -1)) / blur[:, None]
-
-
-def _log_parities(mass: Tensor) -> Tensor:
-    """Log-mass of the even and of the odd rows of cells, (R, 2 coordinates, 4) -> (R, 2)."""
-    return mass.unflatten(-1, (2, 2)).logsumexp(-2).sum(1)
+        mass, slope, _, blur = self._strips(x, alpha, sigma)
+        parity = torch.softmax(mass.logsumexp(-2).sum(1), -1)
+        within = torch.softmax(mass, -2) * parity[:, None, None, :]
+        return (within * slope).sum((-2, -1)) / blur[:, None]

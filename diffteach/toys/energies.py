@@ -84,7 +84,7 @@ class TwoMoonEnergy:
     def noised(self, alpha: Scalar, sigma: Scalar) -> GaussianMixture:
         """The quadrature mixture under noise; ValueError for negative scales."""
         check_noise(alpha, sigma)
-        return _quadrature().noised(alpha, sigma)
+        return _quadrature().to(torch.float32).noised(alpha, sigma)
 
     def denoiser(self, schedule: Schedule) -> Denoise:
         """The optimal noise prediction of the quadrature mixture."""

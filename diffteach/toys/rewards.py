@@ -50,7 +50,7 @@ def stripes(a: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B"]:
 def quadratic(target: Float[Tensor, "*#B A"]) -> QFunction:
     """-|a - target|^2 (SRPO Fig. 3); ValueError unless the target is finite."""
     if target.ndim == 0 or not bool(target.isfinite().all()):
-        raise ValueError(f"target must be a finite tensor of shape (..., A), got {target}")
+        raise ValueError(f"target must be a finite tensor of shape (..., A), got {target.tolist()}")
 
     def reward(a: Tensor) -> Tensor:
         check_points(a, target.shape[-1])

@@ -79,7 +79,11 @@ def test_denoiser_takes_its_own_level_per_row(
     mixture: GaussianMixture, schedule: VP | EDM | Discrete
 ) -> None:
     x = 2 * torch.randn(12, 2, dtype=DOUBLE)
-    t = torch.arange(12) if isinstance(schedule, Discrete) else torch.linspace(0.05, 1.0, 12).double()
+    t = (
+        torch.arange(12)
+        if isinstance(schedule, Discrete)
+        else torch.linspace(0.05, 1.0, 12).double()
+    )
     rows = []
     for x_row, alpha, sigma in zip(x, schedule.alpha(t), schedule.sigma(t), strict=True):
         x_row = x_row.clone().requires_grad_()
@@ -104,7 +108,11 @@ def test_denoiser_is_the_mean_noise_given_the_noisy_point(mixture: GaussianMixtu
 @each_schedule
 def test_tweedie_equals_the_mean_of_component_posteriors(schedule: VP | EDM | Discrete) -> None:
     x = 1.5 * torch.randn(20, 2, dtype=DOUBLE)
-    t = torch.arange(20) if isinstance(schedule, Discrete) else torch.linspace(0.1, 0.9, 20).double()
+    t = (
+        torch.arange(20)
+        if isinstance(schedule, Discrete)
+        else torch.linspace(0.1, 0.9, 20).double()
+    )
     mixture = MIXTURES["covariances"]
     denoised = x0_from_eps(schedule, x, t, mixture.denoiser(schedule)(x, t))
     for row, alpha, sigma, result in zip(
@@ -202,9 +210,7 @@ def test_memorising_denoiser_returns_the_nearest_point() -> None:
     x = points + torch.tensor([0.1, -0.1])
     denoised = x0_from_eps(EDM(), x, t, law.denoiser(EDM())(x, t))
     torch.testing.assert_close(denoised, points, rtol=0, atol=1e-8)
-    torch.testing.assert_close(
-        law.noised(1.0, 0.3).log_prob(x), empirical(points, 0.3).log_prob(x)
-    )
+    torch.testing.assert_close(law.noised(1.0, 0.3).log_prob(x), empirical(points, 0.3).log_prob(x))
 
 
 @each_mixture
