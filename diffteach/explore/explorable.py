@@ -170,7 +170,9 @@ class Explorable:
         """Take the view of a permalink; ValueError if it is another lesson's or a value is off."""
         name, _, query = link.partition("?")
         if name != self.scene.name:
-            raise ValueError(f"this permalink is for {name!r}, this explorable is {self.scene.name!r}")
+            raise ValueError(
+                f"this permalink is for {name!r}, this explorable is {self.scene.name!r}"
+            )
         pairs = dict(parse_qsl(query))
         hidden = tuple(n for n in pairs.pop("hide", "").split(",") if n)
         for n in hidden:
@@ -178,7 +180,9 @@ class Explorable:
         fixed = {n for n in pairs if n in self.settings and n not in self.values}
         for n in fixed:
             if str(self.settings[n]) != pairs[n]:
-                raise ValueError(f"this permalink needs {n}={pairs[n]}, built was {self.settings[n]}")
+                raise ValueError(
+                    f"this permalink needs {n}={pairs[n]}, built was {self.settings[n]}"
+                )
         self.set(**{n: _from_text(self.scene, n, v) for n, v in pairs.items() if n not in fixed})
         self.hide = hidden
         self._changed()

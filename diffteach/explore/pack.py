@@ -1,4 +1,4 @@
-"""A scene as bytes that a browser unpacks: deflated [header length | JSON header | array bodies]."""
+"""A scene as bytes for a browser: deflated [header length | JSON header | array bodies]."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def _coded(stack: Stack) -> tuple[dict[str, Any], bytes]:
 
 
 def _lags(shape: tuple[int, ...]) -> list[int]:
-    """Distances to the neighbours that predict a number: one after the other, all undone by sums."""
+    """Distances to the neighbours that predict a number; running sums undo each."""
     if shape[-1] <= 4:
         return [shape[-1]]
     return [1, shape[-1]] if len(shape) > 1 else [1]
 
 
 def quantise(data: np.ndarray, bits: int) -> tuple[np.ndarray, float, float, int]:
-    """Codes 0..top (uint16) of the finite numbers in [low, high]; NaN and infinities have their own.
+    """Codes 0..top (uint16) of finite numbers in [low, high]; NaN and infinities have their own.
 
     ValueError unless 1 <= bits <= 16.
     """

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from diffteach.explore import colors
 from diffteach.explore.files import write_bytes
@@ -18,7 +19,6 @@ _SHARED = ("value", "words", "scene", "theme", "contour", "draw", "panel", "cont
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
-_BODY = "body{{margin:0;background:{light}}}@media(prefers-color-scheme:dark){{body{{background:{dark}}}}}main{{max-width:1280px;margin:0 auto;padding:8px}}"
 _ROOT = Path(str(files("diffteach.explore"))) / "js"
 
 
@@ -58,11 +58,11 @@ def html(explorable: Showable) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{markup.escape(scene.title or scene.name)}</title>
-<style>{_page_style()}{style()}</style>
+<style>{_paper()}{style()}</style>
 </head>
 <body>
 <main><div id="diffteach"></div></main>
-<script type="application/json" id="state">{json.dumps(state).replace("<", chr(92) + "u003c")}</script>
+<script type="application/json" id="state">{_json(state)}</script>
 <script type="text/plain" id="scene">{body}</script>
 <script>"use strict";
 {_inside(script(scene, "page"))}
@@ -72,8 +72,16 @@ def html(explorable: Showable) -> str:
 """
 
 
-def _page_style() -> str:
-    return _BODY.format(light=colors.LIGHT["paper"], dark=colors.DARK["paper"])
+def _paper() -> str:
+    light, dark = colors.LIGHT["paper"], colors.DARK["paper"]
+    return (
+        f"body{{margin:0;background:{light}}}main{{max-width:1280px;margin:0 auto;padding:8px}}"
+        f"@media(prefers-color-scheme:dark){{body{{background:{dark}}}}}"
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _inside(text: str) -> str:

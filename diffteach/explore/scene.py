@@ -183,7 +183,7 @@ class Layer:
     heat      field, low?, high?      colors ("sequential", "diverging", "density"), label
     contour   field, level            color, width, dash, fill ("above": shade where it is exceeded)
     points    xy (N,2), value? (N,)   color, size, shape ("dot", "ring", "square")
-    arrows    xy (N,2), uv (N,2)      color, length (longest arrow, share of the width; absent: data)
+    arrows    xy (N,2), uv (N,2)      color, length (longest arrow, share of width; absent: data)
     path      xy (T,2) or (P,T,2)     color, width, dash, closed
     marker    xy (2,)                 color, shape ("star", "cross", "ring"), label
     line      x (N,), y (N,)          color, width, dash
