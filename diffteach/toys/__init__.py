@@ -10,9 +10,10 @@ from diffteach.toys.catalog import (
     window,
 )
 from diffteach.toys.checkerboard import Checkerboard
-from diffteach.toys.densities import Density, GaussianMixture, empirical
+from diffteach.toys.densities import GaussianMixture, empirical
 from diffteach.toys.energies import TwoMoonEnergy
 from diffteach.toys.frozen import frozen
+from diffteach.toys.interface import Density
 from diffteach.toys.rewards import far, hard, near, nearest, quadratic, same
 
 __all__ = [

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.toys.densities import Density, check_sample_size, empirical
+from diffteach.toys.densities import empirical
+from diffteach.toys.interface import Density, check_sample_size
 from diffteach.toys.rewards import DTQL_REWARDS
 from diffteach.toys.sets import SETS, ToySet
 from diffteach.types import QFunction

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.toys.densities import (
+from diffteach.toys.interface import (
     Scalar,
     check_noise,
     check_points,

@@ -8,35 +8,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.toys.densities import (
-    GaussianMixture,
-    Scalar,
-    check_noise,
-    check_points,
-    check_sample_size,
-)
+from diffteach.toys.densities import GaussianMixture
+from diffteach.toys.interface import Scalar, check_noise, check_points, check_sample_size
 from diffteach.types import Denoise, Schedule
 
 _RADIUS, _RING_STD, _HORN, _HORN_STD = 2.0, 0.2, 2.0, 0.3
-_SPACING = 0.04
+_SPACING, _BANDWIDTH = 0.1, 0.06
 
 
 @functools.cache
 def _quadrature() -> GaussianMixture:
-    # A frozen grid of weights ~ p: the trapezoid rule on a smooth density.
     axis = torch.arange(-4.0, 4.0 + _SPACING / 2, _SPACING, dtype=torch.float64)
     nodes = torch.cartesian_prod(axis, axis)
-    energy = TwoMoonEnergy().log_prob_unnormalised(nodes)
-    nodes, energy = nodes[energy > -12], energy[energy > -12]
-    return GaussianMixture(nodes, _SPACING, torch.softmax(energy, 0))
+    p = TwoMoonEnergy().log_prob_unnormalised(nodes).exp().reshape(len(axis), -1)
+    around = sum(p.roll(step, dim) for step in (-1, 1) for dim in (0, 1)) - 4 * p
+    # The bandwidth adds h^2/2 times the Laplacian of p: taken off beforehand.
+    weights = (p - 0.5 * (_BANDWIDTH / _SPACING) ** 2 * around).flatten()
+    keep = weights > 1e-5 * weights.max()
+    return GaussianMixture(nodes[keep], _BANDWIDTH, weights[keep] / weights[keep].sum())
 
 
 class TwoMoonEnergy:
     """Two crescents at (+-2, 0), the "Two Moon" target of normflows and FAB.
 
     log p = -((|z|-2)/.2)^2/2 - ((|z1|-2)/.3)^2/2 + log(1 + exp(-4|z1|/.09)) - log Z. `log_prob`,
-    `score` and `sample` are exact; `noised` and `denoiser` are those of its quadrature mixture
-    (spacing and bandwidth 0.04), exact for that density.
+    `score` and `sample` are exact; `noised` and `denoiser` are those of a mixture on a grid of
+    spacing 0.1 and bandwidth 0.06, exact for that density, which differs from the
+    target by at most 1.5 % of its peak.
     """
 
     log_normaliser: float = 0.80421444863212

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.toys.densities import check_points
+from diffteach.toys.interface import check_points
 from diffteach.types import QFunction
 
 NEAR_RADIUS = 15.0

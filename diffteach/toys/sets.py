@@ -15,8 +15,9 @@ from torch import Tensor
 
 from diffteach.toys import rewards
 from diffteach.toys.checkerboard import Checkerboard
-from diffteach.toys.densities import Density, GaussianMixture, empirical
+from diffteach.toys.densities import GaussianMixture, empirical
 from diffteach.toys.energies import TwoMoonEnergy
+from diffteach.toys.interface import Density
 from diffteach.types import QFunction
 
 Labelled = tuple[Tensor, Tensor]  # points (n, 2) and reward (n,), float64

@@ -13,7 +13,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from diffteach.schedule import EDM, VP, Discrete, relax_betas, x0_from_eps
 from diffteach.toys import Density, GaussianMixture, density, empirical
-from diffteach.toys import densities as module
+from diffteach.toys import interface as module
 
 DOUBLE = torch.float64
 MEANS = torch.tensor([[1.0, 0.0], [-1.0, 0.5], [0.2, -1.2]], dtype=DOUBLE)
