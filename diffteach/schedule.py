@@ -22,7 +22,7 @@ def _uniform(n: int, generator: torch.Generator | None) -> Float[Tensor, " n"]:
     return torch.rand(n, generator=generator, device=device, dtype=torch.float64)
 
 
-def _check_range(t: Tensor, low: float, high: float, what: str) -> None:
+def _check_range(t: Tensor, low: float | int, high: float | int, what: str) -> None:
     # Reading a value of a CUDA tensor would stall the device; compiled code cannot branch on it.
     if t.is_cuda or torch.compiler.is_compiling() or t.numel() == 0:
         return

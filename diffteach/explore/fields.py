@@ -181,14 +181,32 @@ def thin(
     return positions.reshape(-1, 2), arrows.reshape(*vectors.shape[:-3], -1, 2)
 
 
-def read(
-    fields: Float[Tensor, "K C H W"], points: Float[Tensor, "K N 2"], bounds: Bounds
-) -> Float[Tensor, "K N C"]:
-    """Bilinear reading of K stacks of C fields at K sets of points; held constant outside."""
-    x0, x1, y0, y1 = bounds
-    low, high = points.new_tensor([x0, y0]), points.new_tensor([x1, y1])
-    where = (2 * (points - low) / (high - low) - 1).unsqueeze(2)
-    values = torch.nn.functional.grid_sample(
-        fields, where, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return values[..., 0].transpose(1, 2)
+class Pull(NamedTuple):
+    """SRPO's regulariser at every point: its mean force and the variance of one sample of it."""
+
+    force: Float[Tensor, "H W 2"]
+    variance: Float[Tensor, "H W"]
+    variance_without: Float[Tensor, "H W"]
+
+
+def pull(
+    denoise: Denoise,
+    schedule: Schedule,
+    times: Float[Tensor, " T"],
+    weight: Callable[[Schedule, Tensor], Tensor],
+    bounds: Bounds,
+    size: int,
+) -> Pull:
+    """Mean over t in `times` and eps of `objectives.score_regularization_grad` (SRPO Eq. 15).
+
+    Variances are per dimension, with the baseline and without it (SRPO Remark 2).
+    """
+    force = torch.zeros(size, size, 2)
+    second, second_without = torch.zeros(size, size), torch.zeros(size, size)
+    for t, w in zip(times, weight(schedule, times), strict=True):
+        moments = noise_moments(denoise, schedule, float(t), bounds, size)
+        force += w * moments.mean / len(times)
+        second += w**2 * moments.residual / len(times)
+        second_without += w**2 * moments.square / len(times)
+    squared = force.square().sum(-1)
+    return Pull(force, (second - squared) / 2, (second_without - squared) / 2)

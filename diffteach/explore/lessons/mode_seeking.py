@@ -1,0 +1,289 @@
+"""Lesson 04: a Gaussian fitted to pi* by forward and by reverse KL, the contrast of SRPO's Fig. 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffteach.explore.explorable import Explorable
+from diffteach.explore.lessons.fits import EVERY, STEPS
+from diffteach.explore.lessons.fits import FUNCTIONS as FITS
+from diffteach.explore.scene import (
+    Choice,
+    Function,
+    Handle,
+    Layer,
+    Panel,
+    Param,
+    Prediction,
+    Readout,
+    Scene,
+    Slider,
+    Stack,
+    layer,
+)
+from diffteach.toys import GaussianMixture
+
+BOUNDS = (-4.0, 4.0, -4.0, 4.0)
+SLOPE = (0.8, 0.5)
+TARGETS: Mapping[str, tuple[tuple[tuple[float, float], float], ...]] = {
+    "two far modes": (((1.9, 1.1), 0.5), ((-1.9, -1.1), 0.5)),
+    "two close modes": (((0.65, 0.4), 0.6), ((-0.65, -0.4), 0.6)),
+    "one good, two bad": (((2.0, 0.4), 0.45), ((-1.3, 2.0), 0.45), ((-1.3, -2.0), 0.45)),
+}
+_OWN_LAM = tuple(float(v) for v in np.geomspace(0.1, 30.0, 9))
+_OWN_STEPS, _OWN_SAMPLES = 200, 64
+_SOURCE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+FUNCTIONS = tuple(Function(name, python, _SOURCE) for name, python in FITS.items())
+
+
+def behaviour(target: str, bad: float) -> GaussianMixture:
+    """The behaviour mu: the first mode is the good one, the others share the bad data."""
+    modes = TARGETS[target]
+    weights = [1 - bad] + [bad / (len(modes) - 1)] * (len(modes) - 1)
+    means = torch.tensor([m for m, _ in modes])
+    return GaussianMixture(means, torch.tensor([s for _, s in modes]), torch.tensor(weights))
+
+
+def _params(target: str) -> tuple[Param, ...]:
+    return (
+        Slider(
+            "lam",
+            "regularisation λ",
+            0.1,
+            30.0,
+            2.0,
+            scale="log",
+            latex=r"\lambda",
+            paper="π* ∝ μ·exp(Q/λ), SRPO's 1/β; right = closer to the data",
+        ),
+        Slider("bad", "share of bad data", 0.02, 0.98, 0.6, paper="of the low-reward modes in μ"),
+        Slider("width", "width of the start", 0.1, 2.5, 0.5),
+        Choice("family", "policy", ("Gaussian", "Dirac"), "Gaussian"),
+        Choice("target", "behaviour μ", tuple(TARGETS), target, kernel=True),
+        Handle("start", "start of both fits", (-0.6, 0.9), BOUNDS, color="ink"),
+        Handle("guess", "your guess", (0.0, 0.0), BOUNDS, color="purple"),
+    )
+
+
+LET: Mapping[str, str] = {
+    "mu": "mixture",
+    "gaussian": "family == 0",
+    "pi": "tilted(mu, slope, lam)",
+    "logp": "logDensity(pi, box, 96)",
+    "rev": "reversePath(pi, start, width, gaussian)",
+    "fwd": "forwardPath(pi, start, width, gaussian)",
+    "step": "column(clock, 0)",
+    "modes_there": "modes(pi)",
+    "kept_rev": "kept(rev, pi)",
+    "kept_fwd": "kept(fwd, pi)",
+    "out_rev": "outside(rev, pi)",
+    "out_fwd": "outside(fwd, pi)",
+    "end_rev": "lastMean(rev)",
+    "end_fwd": "lastMean(fwd)",
+    "kl_rev": "column(rev, 5)",
+    "kl_fwd": "column(fwd, 6)",
+}
+
+
+def _layers() -> tuple[Layer, ...]:
+    return (
+        layer("heat", field="exp(logp - highest(logp))", colors="density", label="π*"),
+        layer("path", xy="meanPath(rev)", color="green", width=1.5, when="revealed"),
+        layer("path", xy="meanPath(fwd)", color="vermilion", width=1.5, when="revealed"),
+        layer(
+            "path",
+            xy="outline(fwd, 2)",
+            color="vermilion",
+            width=2.5,
+            closed=True,
+            when="gaussian*revealed",
+        ),
+        layer(
+            "path",
+            xy="outline(rev, 2)",
+            color="green",
+            width=2.5,
+            closed=True,
+            when="gaussian*revealed",
+        ),
+        layer(
+            "marker",
+            xy="end_fwd",
+            color="vermilion",
+            shape="cross",
+            label="forward KL",
+            when="revealed",
+        ),
+        layer(
+            "marker", xy="end_rev", color="green", shape="star", label="reverse KL", when="revealed"
+        ),
+        layer("line", 1, x="step", y="kl_rev", color="green", legend="KL(q‖π*) of the reverse fit"),
+        layer(
+            "line",
+            1,
+            x="step",
+            y="column(rev, 6)",
+            color="green",
+            dash=True,
+            width=1,
+            legend="its KL(π*‖q)",
+        ),
+        layer(
+            "line",
+            1,
+            x="step",
+            y="kl_fwd",
+            color="vermilion",
+            legend="KL(π*‖q) of the forward fit",
+        ),
+        layer(
+            "line",
+            1,
+            x="step",
+            y="column(fwd, 5)",
+            color="vermilion",
+            dash=True,
+            width=1,
+            legend="its KL(q‖π*)",
+        ),
+    )
+
+
+WORDS = (
+    "π* has {modes_there:d} mode{modes_there > 1 ?s|}. Forward KL reaches {kept_fwd:d} and puts "
+    "{100*out_fwd:.0f} % of its mass where π* is below 1 % of its peak; reverse KL reaches "
+    "{kept_rev:d} and puts {100*out_rev:.0f} % there. "
+    "{kept_rev < 1 ?It is caught by a mode that π* has all but lost.|}"
+    "{(kept_rev > 0)*(kept_rev < modes_there) ?Reverse KL seeks: it gave up the rest.|}"
+    "{(kept_rev >= modes_there)*(modes_there > 1) ?Here reverse KL does not seek: it keeps them all.|}"
+)
+
+READOUTS = (
+    Readout("reverse fit: KL(q‖π*)", "row(kl_rev, 30)", ".3f", "gaussian*revealed"),
+    Readout("reverse fit: KL(π*‖q)", "row(column(rev, 6), 30)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(π*‖q)", "row(kl_fwd, 30)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(q‖π*)", "row(column(fwd, 5), 30)", ".3f", "gaussian*revealed"),
+    Readout("−log π* at the reverse fit", "row(kl_rev, 30)", ".3f", "(1 - gaussian)*revealed"),
+    Readout("½E‖a − q‖² of the forward fit", "row(kl_fwd, 30)", ".3f", "(1 - gaussian)*revealed"),
+    Readout("weight of the good mode in π*", "row(row(pi, 0), 0)", ".3f"),
+)
+
+
+def _batched(target: str) -> Callable[[Tensor], Tensor]:
+    laws = [behaviour(target, 0.6).tilted(torch.tensor(SLOPE) / lam) for lam in _OWN_LAM]
+
+    def log_p(x: Tensor) -> Tensor:
+        return torch.stack([law.log_prob(x[:, i]) for i, law in enumerate(laws)], 1)
+
+    return log_p
+
+
+def fit_own(
+    mine: Callable[[Tensor, Tensor], Tensor], target: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussians fitted by a student's mine(log_q (N, L), log_p (N, L)) -> (L,), at L values of λ.
+
+    Means (L, 2) and Cholesky factors (L, 2, 2) after 200 Adam steps from the default start.
+    ValueError unless it returns (L,) finite.
+    """
+    log_p, n = _batched(target), len(_OWN_LAM)
+    z = torch.randn(_OWN_SAMPLES, n, 2, generator=torch.Generator().manual_seed(seed))
+    mean = torch.tensor([-0.6, 0.9]).repeat(n, 1).requires_grad_()
+    scale = torch.full((n, 2), float(np.log(0.5))).requires_grad_()
+    tilt = torch.zeros(n, requires_grad=True)
+    optimizer = torch.optim.Adam([mean, scale, tilt], lr=0.05)
+    for _ in range(_OWN_STEPS):
+        a, c = scale.exp().unbind(1)
+        x = mean + torch.stack([a * z[..., 0], tilt * z[..., 0] + c * z[..., 1]], -1)
+        log_q = -0.5 * z.square().sum(-1) - scale.sum(1) - float(np.log(2 * np.pi))
+        loss = mine(log_q, log_p(x))
+        if not isinstance(loss, Tensor) or loss.shape != (n,):
+            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"your objective must have shape ({n},), got {shape}")
+        if not bool(loss.detach().isfinite().all()):
+            raise ValueError("your objective must be finite, got NaN or infinite values")
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+    a, c = scale.detach().exp().unbind(1)
+    zero = torch.zeros_like(a)
+    factors = torch.stack([a, zero, tilt.detach(), c], -1).reshape(n, 2, 2)
+    return mean.detach().numpy(), factors.numpy()
+
+
+def scene(
+    mine: Callable[..., Any] | None = None, target: str = "two far modes", seed: int = 0
+) -> Scene:
+    """Forward and reverse KL fits as a scene; `mine` is an objective to fit beside them.
+
+    mine(log_q (N, L), log_p (N, L)) -> (L,): of N reparameterised samples of L fits.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+    modes = TARGETS[target]
+    shares = np.array([behaviour(target, b).weights.numpy() for b in (0.02, 0.98)])
+    rows = [np.column_stack([w, [m for m, _ in modes], [s**2 for _, s in modes]]) for w in shares]
+    stacks = {
+        "mixture": Stack(np.stack(rows), {"bad": (0.02, 0.98)}),
+        "slope": Stack(np.array(SLOPE)),
+        "box": Stack(np.array(BOUNDS)),
+        "clock": Stack(np.arange(0.0, STEPS + 1.0, EVERY)[:, None]),
+    }
+    layers = _layers()
+    if mine is not None:
+        mean, factor = fit_own(mine, target, seed)
+        angle = np.linspace(0, 2 * np.pi, 65)
+        ring = 2 * np.stack([np.cos(angle), np.sin(angle)], -1)
+        rings = mean[:, None] + np.einsum("lab,nb->lna", factor, ring)
+        stacks["own"] = Stack(rings, {"lam": _OWN_LAM})
+        layers = (
+            *layers,
+            layer("path", xy="own", color="purple", width=2.5, closed=True, legend="yours"),
+        )
+    return Scene(
+        name="mode_seeking",
+        title="Which modes does a policy keep?",
+        bounds=BOUNDS,
+        params=_params(target),
+        layers=layers,
+        words=WORDS,
+        stacks=stacks,
+        let=LET,
+        panels=(
+            Panel("π* and both fits, 2σ"),
+            Panel("both divergences along the way", "chart", "step", "nats"),
+        ),
+        readouts=READOUTS,
+        prediction=Prediction(
+            "Where will the mean of the reverse-KL fit end? Drag your guess there.",
+            "end_rev",
+            tolerance=0.4,
+            right="Well placed.",
+            wrong="Not there: follow log π* uphill from the start.",
+        ),
+        functions=FUNCTIONS,
+        note="exact mixtures; 28 × 28 quadrature nodes; natural-gradient steps; a Dirac has no "
+        "finite KL, so −log π* and the squared distance stand in its place; yours: 60 % bad data, "
+        "default start",
+    )
+
+
+def mode_seeking(
+    target: str = "two far modes",
+    *,
+    seed: int = 0,
+    hide: tuple[str, ...] = (),
+    guess: bool = False,
+) -> Explorable:
+    """Forward and reverse KL fits to pi* ~ mu exp(Q/λ): slide λ and the share of bad data.
+
+    `hide` names controls to leave out; `guess=True` asks for a prediction first. ValueError for an
+    unknown target. Source: SRPO Eq. 1-3, Fig. 2.
+    """
+    return Explorable(scene, {"target": target, "seed": seed}, hide, guess)

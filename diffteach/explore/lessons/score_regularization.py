@@ -1,0 +1,400 @@
+"""Lesson 05: what the score regulariser of SRPO (ICLR 2024) does to a policy, its Figure 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffteach import toys
+from diffteach.explore import fields
+from diffteach.explore.explorable import Explorable
+from diffteach.explore.expression import at
+from diffteach.explore.lessons import parts
+from diffteach.explore.scene import (
+    Choice,
+    Function,
+    Handle,
+    Layer,
+    Panel,
+    Param,
+    Prediction,
+    Readout,
+    Scene,
+    Slider,
+    Stack,
+    Toggle,
+    layer,
+)
+from diffteach.objectives import kl_weight, score_regularization_grad, unit_weight, variance_weight
+from diffteach.schedule import VP
+from diffteach.types import Denoise
+
+SCHEDULE = VP()
+DENSITIES = tuple(n for n in parts.DENSITIES if toys.window(n) == 4.5)
+WEIGHTS = {"σ²": variance_weight, "1": unit_weight, "α/σ": kl_weight}
+T0 = tuple(float(t) for t in np.linspace(0.02, 0.98, 9))
+TIMES = 0.02 + 0.96 * (torch.arange(48) + 0.5) / 48
+HALF = 5.0
+BOUNDS = (-HALF, HALF, -HALF, HALF)
+TARGETS = np.stack(np.meshgrid(*[np.linspace(-4.5, 4.5, 7)] * 2), -1).reshape(-1, 2)
+_STEPS, _RATE, _BETA1, _BETA2 = 200, 0.1, 0.8, 0.95
+
+
+def force_at(force: np.ndarray, points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Bilinear reading (N, 2) of a force field (2, H, W)."""
+    where = tuple(float(b) for b in bounds)
+    return np.stack([at(component, points, where) for component in force], -1)
+
+
+def descend(
+    targets: np.ndarray, force: np.ndarray, strength: float, bounds: np.ndarray
+) -> np.ndarray:
+    """Points (N, 2) that descend |a - target|^2 plus strength times the pull, each from its target.
+
+    Adam, 200 steps with a cosine rate: the pull's curvature spans four orders of magnitude.
+    """
+    points = targets.astype(float)
+    first, second = np.zeros_like(points), np.zeros_like(points)
+    for step in range(1, _STEPS + 1):
+        rate = _RATE * 0.5 * (1 + np.cos(np.pi * (step - 1) / _STEPS))
+        slope = 2 * (points - targets) + strength * force_at(force, points, bounds)
+        slope /= 2 + strength
+        first = _BETA1 * first + (1 - _BETA1) * slope
+        second = _BETA2 * second + (1 - _BETA2) * slope**2
+        unbiased = first / (1 - _BETA1**step), second / (1 - _BETA2**step)
+        points = points - rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-6)
+    return points
+
+
+_SOURCE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+FUNCTIONS = (
+    Function("descend", descend, _SOURCE),
+    Function("forceAt", force_at, ""),
+)
+
+
+def precision(weight: Callable[[VP, Tensor], Tensor], std: float) -> float:
+    """Curvature c that a weight puts on N(m, std^2): the force is c (a - m) (METHODS of SRPO).
+
+    c = E_t[w sigma alpha/(alpha^2 std^2 + sigma^2)] over t ~ U(.02, .98).
+    """
+    t = 0.02 + 0.96 * (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    alpha, sigma = SCHEDULE.alpha(t), SCHEDULE.sigma(t)
+    return float((weight(SCHEDULE, t) * sigma * alpha / (alpha**2 * std**2 + sigma**2)).mean())
+
+
+def mode_of(density: toys.Density) -> tuple[np.ndarray, float]:
+    """The densest point of a grid and the std of the Gaussian with the same curvature there.
+
+    Seen at noise t = .02; the std is kept in [.05, .75], since a flat top has no curvature.
+    """
+    bounds, size = BOUNDS, 201
+    time = torch.tensor([0.02])
+    alpha, sigma = float(SCHEDULE.alpha(time)), float(SCHEDULE.sigma(time))
+    log_p = fields.on_grid(lambda x: density.noised(alpha, sigma).log_prob(alpha * x), bounds, size)
+    i, j = np.unravel_index(np.argmax(log_p), log_p.shape)
+    h = 2 * HALF / (size - 1)
+    bend = log_p[i - 1, j] + log_p[i + 1, j] + log_p[i, j - 1] + log_p[i, j + 1] - 4 * log_p[i, j]
+    noisy = -2 * h**2 / bend if bend < 0 else np.inf
+    std = float(np.sqrt(np.clip(noisy - (sigma / alpha) ** 2, 0.05**2, 0.75**2)))
+    return np.array([-HALF + j * h, -HALF + i * h]), std
+
+
+def _one_time(schedule: VP, t: Tensor) -> Tensor:
+    return kl_weight(schedule, t)
+
+
+@lru_cache(maxsize=4)
+def _pulls(density: str, denoiser: str, seed: int, size: int) -> tuple[list[fields.Pull], ...]:
+    denoise = parts.denoiser_of(density, SCHEDULE, denoiser, seed)
+    averaged = [fields.pull(denoise, SCHEDULE, TIMES, w, BOUNDS, size) for w in WEIGHTS.values()]
+    single = [
+        fields.pull(denoise, SCHEDULE, torch.tensor([t]), _one_time, BOUNDS, size) for t in T0
+    ]
+    return averaged, single
+
+
+def _measured(denoise: Denoise, mode: np.ndarray, seed: int) -> np.ndarray:
+    """Variance per dimension of the library's gradient (weight 1) at the mode: (2, T)."""
+    generator, n = torch.Generator().manual_seed(seed), 2048
+    act = torch.tensor(mode).float().expand(n, 2)
+    rows = []
+    for baseline in (True, False):
+        row = []
+        for t in TIMES[2::4]:
+            eps = torch.randn(n, 2, generator=generator)
+            time = t.expand(n)
+            grad = score_regularization_grad(
+                denoise, SCHEDULE, act, time, eps, torch.ones(n), baseline
+            )
+            row.append(float(grad.var(0).mean()))
+        rows.append(row)
+    return np.array(rows)
+
+
+def _stacks(density: str, denoiser: str, seed: int, size: int) -> dict[str, Stack]:
+    law = toys.density(density)
+    averaged, single = _pulls(density, denoiser, seed, size)
+    mode, std = mode_of(law)
+    alpha, sigma = SCHEDULE.alpha(TIMES).numpy(), SCHEDULE.sigma(TIMES).numpy()
+    weights = np.stack([w(SCHEDULE, TIMES).numpy() for w in (kl_weight, *WEIGHTS.values())])
+    denoise = parts.denoiser_of(density, SCHEDULE, denoiser, seed)
+    seen = _measured(denoise, mode, seed)[:, None] * weights[None, :, 2::4] ** 2
+    seen = np.stack([np.broadcast_to(TIMES[2::4].numpy(), seen.shape), seen], -1)
+    gains = [1 / (std**2 * precision(w, std)) for w in WEIGHTS.values()]
+    t0 = torch.tensor(T0)
+    a0, s0 = SCHEDULE.alpha(t0).numpy(), SCHEDULE.sigma(t0).numpy()
+    chosen, every = {"weight": (1.0, 2.0, 3.0)}, {"weight": (0.0, 1.0, 2.0, 3.0)}
+    knots, off_on = {"t0": T0}, {"baseline": (0.0, 1.0)}
+    means = getattr(law, "means", torch.empty(0, 2))
+    modes = means if 0 < len(means) <= 40 else torch.empty(0, 2)
+    points = toys.load(density, 400, seed)[0]
+
+    def force(pulls: list[fields.Pull]) -> np.ndarray:
+        return np.stack([p.force.permute(2, 0, 1).numpy() for p in pulls])
+
+    def variance(pulls: list[fields.Pull]) -> np.ndarray:
+        kept = slice(None, None, 3)
+        return np.stack(
+            [
+                np.stack([v[kept, kept].numpy() for v in (p.variance_without, p.variance)])
+                for p in pulls
+            ]
+        )
+
+    d_t = alpha**2 * std**2 + sigma**2
+    return {
+        "logp": Stack(np.maximum(fields.on_grid(law.log_prob, BOUNDS, size), -60.0)),
+        "data": Stack(points.numpy()),
+        "centres": Stack((modes if len(modes) else points).numpy()),
+        "targets": Stack(TARGETS),
+        "box": Stack(np.array(BOUNDS)),
+        "averaged": Stack(force(averaged), chosen),
+        "single": Stack(force(single), knots),
+        "gain_averaged": Stack(np.array(gains), chosen),
+        "gain_single": Stack((a0**2 * std**2 + s0**2) / a0**2 / std**2, knots),
+        "var_averaged": Stack(variance(averaged), chosen | off_on),
+        "var_single": Stack(variance(single), knots | off_on),
+        "arrows_at": Stack(fields.thin(averaged[0].force.numpy(), BOUNDS, 15)[0]),
+        "mode": Stack(mode),
+        "times": Stack(TIMES.numpy()),
+        "w_t": Stack(weights, every),
+        "law_with": Stack((alpha**2 * std**2 / d_t) ** 2),
+        "law_without": Stack((sigma**2 / d_t) ** 2),
+        "seen_with": Stack(seen[0], every),
+        "seen_without": Stack(seen[1], every),
+        "crossing": Stack(np.array(_crossing(std))),
+        "std": Stack(np.array(std)),
+    }
+
+
+def _crossing(std: float) -> float:
+    t = torch.linspace(1e-3, 0.999, 4001)
+    helps = SCHEDULE.sigma(t) > SCHEDULE.alpha(t) * std
+    return float(t[int(helps.int().argmax())])
+
+
+LET: Mapping[str, str] = {
+    "force": "where(weight == 0, single, averaged)",
+    "gain": "where(units == 0, 1, where(weight == 0, gain_single, gain_averaged))",
+    "strength": "lam*gain",
+    "reg": "descend(targets, force, strength, box)",
+    "probe_reg": "descend(probe, force, strength, box)",
+    "before": "median(nearest(targets, centres))",
+    "after": "median(nearest(reg, centres))",
+    "hollow": "total(norm(reg) < 1.4)",
+    "pull_here": "-forceAt(force, arrows_at, box)",
+    "total_here": "2*(probe - arrows_at) + strength*pull_here",
+    "variance": "at(where(weight == 0, var_single, var_averaged), probe)",
+    "law_on": "w_t**2*law_with",
+    "law_off": "w_t**2*law_without",
+    "mean_law": "where(baseline, mean(law_on), mean(law_off))",
+}
+
+
+def _layers() -> tuple[Layer, ...]:
+    return (
+        layer("heat", field="max(logp, highest(logp) - 14)", colors="density", label="log μ"),
+        layer("points", xy="data", color="muted", size=1.4),
+        layer(
+            "arrows", xy="arrows_at", uv="pull_here", color="ink", length=0.06, when="field == 1"
+        ),
+        layer(
+            "arrows", xy="arrows_at", uv="total_here", color="ink", length=0.06, when="field == 2"
+        ),
+        layer("arrows", xy="targets", uv="reg - targets", color="vermilion", when="revealed"),
+        layer("points", xy="targets", color="blue", size=3, legend="targets a_tar"),
+        layer("points", xy="reg", color="green", size=3.6, legend="regularised", when="revealed"),
+        layer(
+            "marker",
+            xy="probe_reg",
+            shape="star",
+            color="green",
+            label="the probe, regularised",
+            when="revealed",
+        ),
+        layer("line", 1, x="times", y="law_off", color="orange", legend="law, without baseline"),
+        layer("line", 1, x="times", y="law_on", color="blue", legend="law, with baseline"),
+        layer("points", 1, xy="seen_without", color="orange", size=3, legend="measured at a mode"),
+        layer("points", 1, xy="seen_with", color="blue", size=3),
+        layer("rule", 1, x="t0", color="ink", label="t₀", when="weight == 0"),
+        layer("rule", 1, x="crossing", color="muted", label="σ_t = α_t s", dash=True),
+    )
+
+
+WORDS = (
+    "With weight {weight} and λ = {lam:.3g} the 49 points stand {after:.2f} from the nearest "
+    "{few ? mode | data point}, before {before:.2f}: "
+    "{after < 0.75*before ? regularisation pulls them to the data"
+    " | regularisation hardly brings them nearer to the data}"
+    "{few*(hollow > 12) ?, and most slide into the empty centre | }."
+)
+
+READOUTS = (
+    Readout("median distance, targets", "before", ".3f"),
+    Readout("median distance, regularised", "after", ".3f"),
+    Readout("λ as used", "strength", ".3g"),
+    Readout("variance of one gradient at the probe", "variance", ".3f"),
+    Readout("one-Gaussian law, mean over t", "mean_law", ".3f", when="weight != 0"),
+    Readout("baseline helps from t =", "crossing", ".3f"),
+)
+
+
+def _params(density: str, denoiser: str) -> tuple[Param, ...]:
+    return (
+        Slider(
+            "lam",
+            "regularisation λ",
+            0.01,
+            300.0,
+            1.0,
+            scale="log",
+            latex=r"\lambda",
+            paper="SRPO's 1/β: the policy maximises Q − λ·KL; right = closer to the data",
+        ),
+        Choice("weight", "weight ω", ("true score", *WEIGHTS), "true score", paper="ω(t), Eq. 15"),
+        Slider(
+            "t0",
+            "noise t₀ of the score",
+            0.02,
+            0.98,
+            0.02,
+            paper="ω = δ(t − t₀)",
+            when="weight == 0",
+        ),
+        Choice(
+            "units",
+            "λ in units of",
+            ("paper's β", "matched curvature"),
+            "paper's β",
+            paper="matched: the pull at a mode is that of the true score",
+        ),
+        Toggle("baseline", "subtract the baseline ε", True, paper="Remark 2; off in the code"),
+        Choice(
+            "field", "arrows", ("none", "regulariser's pull", "∇ at the probe's target"), "none"
+        ),
+        Choice("density", "density", DENSITIES, density, kernel=True),
+        parts.denoiser_choice(denoiser),
+        Handle("probe", "probe (a target)", (0.6, 0.8), BOUNDS, color="orange"),
+        Handle("guess", "your guess", (-3.5, -4.0), BOUNDS, color="purple"),
+    )
+
+
+def _own(mine: Callable[..., Any], density: str, denoiser: str, seed: int) -> np.ndarray:
+    """Mean force (2, H, W) of a student's gradient(denoise, schedule, act, t, eps) -> (B, 2)."""
+    denoise = parts.denoiser_of(density, SCHEDULE, denoiser, seed)
+    size = 48
+    act, force = fields.grid(BOUNDS, size), torch.zeros(size * size, 2)
+    eps, shares = fields.hermite(3)
+    for t in TIMES[1::2]:
+        for e, share in zip(eps, shares, strict=True):
+            value = mine(denoise, SCHEDULE, act, t.expand(len(act)), e.expand_as(act))
+            if not isinstance(value, Tensor) or value.shape != act.shape:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"your gradient must have shape {tuple(act.shape)}, got {shape}")
+            if not bool(value.isfinite().all()):
+                raise ValueError("your gradient must be finite, got NaN or infinite values")
+            force += share * value.detach() / len(TIMES[1::2])
+    return force.T.reshape(2, size, size).numpy()
+
+
+def scene(
+    mine: Callable[..., Any] | None = None,
+    density: str = "8gaussians",
+    denoiser: str = "exact",
+    seed: int = 0,
+    size: int = 96,
+) -> Scene:
+    """SRPO's regularised targets as a scene; `mine` is a gradient to lay beside the library's.
+
+    mine(denoise, schedule, act (B, 2), t (B,), eps (B, 2)) -> (B, 2), its weight inside, as
+    `objectives.score_regularization_grad`.
+    """
+    if density not in DENSITIES:
+        toys.window(density)
+        raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
+    stacks = _stacks(density, denoiser, seed, size)
+    few = len(stacks["centres"].data) <= 40
+    let, layers = {**LET, "few": "1" if few else "0"}, _layers()
+    panels = (
+        Panel("targets and where regularisation takes them"),
+        Panel("variance of one gradient", "chart", "t", "per dimension", yscale="log"),
+    )
+    if mine is not None:
+        stacks["own"] = Stack(_own(mine, density, denoiser, seed))
+        let["own_reg"] = "descend(targets, own, lam, box)"
+        panels = (*panels, Panel("yours"))
+        layers = (
+            *layers,
+            layer(
+                "heat", 2, field="max(logp, highest(logp) - 14)", colors="density", label="log μ"
+            ),
+            layer("arrows", 2, xy="targets", uv="own_reg - targets", color="vermilion"),
+            layer("points", 2, xy="targets", color="blue", size=3),
+            layer("points", 2, xy="own_reg", color="green", size=3.6),
+        )
+    return Scene(
+        name="score_regularization",
+        title="Score regularisation",
+        bounds=BOUNDS,
+        params=_params(density, denoiser),
+        layers=layers,
+        words=WORDS,
+        stacks=stacks,
+        let=let,
+        panels=panels,
+        readouts=READOUTS,
+        prediction=Prediction(
+            "Where does the orange target go? Drag your guess there.",
+            "probe_reg",
+            tolerance=0.4,
+            right="Well placed: near a mode the pull is almost linear.",
+            wrong="Not there: the pull is −∇log μ, and it is felt from afar.",
+        ),
+        functions=FUNCTIONS,
+        note=f"{denoiser} denoiser; t ~ U(.02, .98), noise integrated by quadrature; "
+        f"the law is that of one Gaussian with s = {float(stacks['std'].data):.3f}",
+    )
+
+
+def score_regularization(
+    density: str = "8gaussians",
+    *,
+    denoiser: str = "exact",
+    seed: int = 0,
+    hide: tuple[str, ...] = (),
+    guess: bool = False,
+) -> Explorable:
+    """SRPO's regularised targets on a named density: slide λ, choose the weight ω, move the probe.
+
+    denoiser "exact" or "trained"; `hide` names controls to leave out; `guess=True` asks for a
+    prediction first. ValueError for an unknown density. Source: SRPO Eq. 10 and 15, Fig. 3.
+    """
+    settings = {"density": density, "denoiser": denoiser, "seed": seed}
+    return Explorable(scene, settings, hide, guess)
