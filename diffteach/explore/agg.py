@@ -19,7 +19,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import Stroke, withStroke
+from matplotlib.patheffects import withStroke
 
 from diffteach.explore import colors
 from diffteach.explore.expression import number
@@ -57,7 +57,7 @@ def figure(frame: Frame, dark: bool = False) -> Figure:
     ink = Ink(dark, frame.scene.bounds)
     shown = [k for k, panel in enumerate(frame.scene.panels) if frame.shows(panel)]
     count = max(1, len(shown))
-    fig = Figure(figsize=(4.3 * count, 5.3), dpi=110, facecolor=ink["paper"])
+    fig = Figure(figsize=(4.3 * count, 5.6), dpi=110, facecolor=ink["paper"])
     fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
     FigureCanvasAgg(fig)
     for place, k in enumerate(shown, 1):
@@ -113,7 +113,7 @@ def _panel(ink: Ink, axes: Axes, frame: Frame, index: int) -> None:
             knob: dict[str, Any] = {"markersize": 8, "markeredgewidth": 2.2, "zorder": 4}
             axes.plot(*frame[param.name], "o", mfc=ink["paper"], mec=ink[param.color], **knob)
     _limits(axes, panel, ink.bounds)
-    _legend(ink, axes, entries)
+    _legend(ink, axes, entries, panel.kind == "plane")
 
 
 def _frame_axes(ink: Ink, axes: Axes, panel: Panel) -> None:
@@ -270,11 +270,11 @@ def _marker(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
     look: dict[str, Any] = {"mfc": "none" if shape == "ring" else color, "mec": color}
     if shape == "star":
         look["mec"] = ink["paper"]
-    (mark,) = axes.plot(
-        *data["xy"], SHAPES[shape], markersize=size, mew=1 if shape == "star" else 1.8, **look
-    )
+    width = 1.0 if shape == "star" else 1.8
     if shape != "star":
-        mark.set_path_effects([Stroke(linewidth=3.5, foreground=ink["paper"]), *ink.rim(0)])
+        under = look | {"mec": ink["paper"]}
+        axes.plot(*data["xy"], SHAPES[shape], markersize=size, mew=width + 2, **under)
+    axes.plot(*data["xy"], SHAPES[shape], markersize=size, mew=width, **look)
     if label := entry.style.get("label"):
         _write(ink, axes, label, tuple(data["xy"]), (9, 0), color, ha="left", va="center")
 
@@ -316,14 +316,22 @@ DRAW: dict[str, Draw] = {
 }
 
 
-def _legend(ink: Ink, axes: Axes, entries: list[Layer]) -> None:
+def _legend(ink: Ink, axes: Axes, entries: list[Layer], plane: bool) -> None:
     named = {e.legend: e for e in entries if e.legend}
     if not named:
         return
     keys = [_key(ink, entry) for entry in named.values()]
-    legend = axes.legend(
-        keys, list(named), loc="best", fontsize=8, framealpha=0.85, facecolor=ink["paper"]
-    )
+    if plane:  # under the picture, where it hides nothing
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0.0, -0.1),
+            "ncols": 3,
+            "frameon": False,
+        }
+        place |= {"borderaxespad": 0.0, "handletextpad": 0.5, "columnspacing": 1.2}
+    else:
+        place = {"loc": "best", "framealpha": 0.85}
+    legend = axes.legend(keys, list(named), fontsize=8, facecolor=ink["paper"], **place)
     legend.set_zorder(5)
     legend.get_frame().set_edgecolor(ink["faint"])
     for text in legend.get_texts():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from diffteach.explore.scene import Choice, Frame, Handle, Scene, Toggle
@@ -53,7 +53,7 @@ class Explorable:
         for listener in self._listeners:
             listener(self)
 
-    def set(self, **values: Any) -> Self:
+    def set(self, **values: Any) -> Explorable:
         """Set parameters; nothing is set if one of them is refused (ValueError, TypeError)."""
         revealed = {"revealed": float(values.pop("revealed"))} if "revealed" in values else {}
         checked = {name: self.scene.param(name).check(v) for name, v in values.items()}
@@ -90,7 +90,7 @@ class Explorable:
             self.error = f"{type(error).__name__}: {error}"
             self._changed()
 
-    def try_(self, mine: Callable[..., Any] | None) -> Self:
+    def try_(self, mine: Callable[..., Any] | None) -> Explorable:
         """Show the picture of your own function beside the library's; None takes it away.
 
         An error in it is shown in the strip with the function's line, and the picture stays.
@@ -107,7 +107,7 @@ class Explorable:
         self._changed()
         return self
 
-    def reset(self) -> Self:
+    def reset(self) -> Explorable:
         """Every parameter back to its default; settings and `try_` stay."""
         self.values = self.scene.defaults()
         self.error = ""
@@ -166,7 +166,7 @@ class Explorable:
         query = "&".join(f"{n}={quote(str(v), safe=',.')}" for n, v in parts.items())
         return f"{self.scene.name}?{query}" if query else self.scene.name
 
-    def open(self, link: str) -> Self:
+    def open(self, link: str) -> Explorable:
         """Take the view of a permalink; ValueError if it is another lesson's or a value is off."""
         name, _, query = link.partition("?")
         if name != self.scene.name:

@@ -84,7 +84,7 @@ def functions(text: str) -> set[str]:
     return walk(_parse(text))
 
 
-def at(field: np.ndarray, point: np.ndarray, bounds: tuple[float, ...]) -> np.ndarray:
+def at(field: np.ndarray, point: np.ndarray, bounds: tuple[float, ...]) -> np.ndarray | np.floating:
     """Bilinear reading of a field (H, W) at points (..., 2), clamped to its bounds."""
     x0, x1, y0, y1 = bounds
     rows, cols = field.shape
@@ -203,7 +203,7 @@ def number(value: float, form: str | None) -> str:
     if not np.isfinite(value):
         return "–" if np.isnan(value) else ("∞" if value > 0 else "−∞")
     if form == "d":
-        return str(round(value))
+        return str(round(value)).replace("-", "−")
     text = format(value, form or ".4g")
     # A small negative number that rounds to zero is written without its sign.
     return text.removeprefix("-") if not re.search("[1-9]", text) else text.replace("-", "−")

@@ -65,9 +65,7 @@ class Choice:
     def check(self, value: Any) -> str:
         """The option itself; ValueError if there is no such option."""
         if value not in self.options:
-            raise ValueError(
-                f"{self.name} must be one of {', '.join(self.options)}, got {value!r}"
-            )
+            raise ValueError(f"{self.name} must be one of {', '.join(self.options)}, got {value!r}")
         return str(value)
 
 
@@ -237,8 +235,9 @@ class Prediction:
 class Function:
     """A function of formulas that a lesson brings along: in Python and, alike, in JavaScript.
 
-    `javascript` is the source of a function taking and returning numbers or arrays {d, s}:
-    values in row-major order and the shape.
+    `javascript` is a source that declares a function of this name; it may declare others, and
+    functions may share one source. They take and return numbers or arrays {d, s}: values in
+    row-major order and the shape.
     """
 
     name: str
@@ -338,8 +337,10 @@ class Frame:
             for piece in expression.template(self.scene.words)
         )
 
-    def _slot(self, _tree: Any, form: str | None, yes: str | None, no: str, text: str) -> str:
-        if yes is not None:
+    def _slot(
+        self, _tree: Any, form: str | None, yes: str | None, no: str | None, text: str
+    ) -> str:
+        if yes is not None and no is not None:
             return (yes if self.of(text) else no).strip()
         choices = {p.name for p in self.scene.params if isinstance(p, Choice)}
         if text in choices and form is None:

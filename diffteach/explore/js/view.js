@@ -63,6 +63,7 @@ class View {
         return typeof v === "number" ? v : { d: Array.from(v.d), s: v.s };
       },
       set: (name, value) => (view.change(name, value), view.settle()),
+      write: formatNumber,
       draw: () => view.draw(),
     };
   }

@@ -8,8 +8,16 @@ function fixed(x, f) {
   return tie && Math.floor(scaled) % 2 === 0 ? (Math.floor(scaled) / 10 ** f).toFixed(f) : text;
 }
 
+// x, or just below it where p + 1 digits are a tie that Python rounds down to the even one.
+function toEven(x, p) {
+  const exponent = x === 0 ? 0 : +x.toExponential().split("e")[1];
+  if (exponent <= p) return p - exponent <= 20 ? +fixed(x, p - exponent) : x;
+  const unit = 10 ** (exponent - p);
+  return (x % unit) * 2 === unit && Math.floor(x / unit) % 2 === 0 ? x - unit / 2 : x;
+}
+
 function scientific(x, p, trim) {
-  let [mantissa, exponent] = x.toExponential(p).split("e");
+  let [mantissa, exponent] = toEven(x, p).toExponential(p).split("e");
   if (trim && mantissa.includes(".")) mantissa = mantissa.replace(/\.?0+$/, "");
   const size = String(Math.abs(+exponent)).padStart(2, "0");
   return `${mantissa}e${exponent[0] === "-" ? "-" : "+"}${size}`;
@@ -35,8 +43,9 @@ function formatNumber(value, form) {
   else if (kind === "%") text = `${fixed(x * 100, p)}%`;
   else if (kind === "e") text = scientific(x, p, false);
   else text = general(x, p);
-  const negative = value < 0 && /[1-9]/.test(text);
-  return (negative ? "−" : plus && kind !== "d" ? "+" : "") + text.replace("-", "−");
+  const below = value < 0 || Object.is(value, -0);
+  const sign = below ? (/[1-9]/.test(text) ? "−" : "") : plus && kind !== "d" ? "+" : "";
+  return sign + text.replace("-", "−");
 }
 
 const GREEK = {
