@@ -36,9 +36,15 @@ def style() -> str:
 
 
 def _functions(functions: Iterable[Function]) -> str:
-    # Each is the source of a function expression, or of a declaration, which is one in brackets.
-    rows = [f"{json.dumps(f.name)}: ({f.javascript.strip().rstrip(';')})" for f in functions]
-    return "const FUNCTIONS = {" + ",\n".join(rows) + "};"
+    # One closure per source: lessons may use any name without meeting another's or the engine's.
+    names: dict[str, list[str]] = {}
+    for function in functions:
+        names.setdefault(function.javascript, []).append(function.name)
+    closures = [
+        f"...(() => {{\n{source}\nreturn {{ {', '.join(declared)} }};\n}})()"
+        for source, declared in names.items()
+    ]
+    return "const FUNCTIONS = {" + ",\n".join(closures) + "};"
 
 
 def html(explorable: Showable) -> str:

@@ -75,7 +75,7 @@ def descend(
 _SOURCE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 FUNCTIONS = (
     Function("descend", descend, _SOURCE),
-    Function("forceAt", force_at, ""),
+    Function("forceAt", force_at, _SOURCE),
 )
 
 
