@@ -19,6 +19,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from diffteach.explore import colors
@@ -119,6 +120,8 @@ def _panel(ink: Ink, axes: Axes, frame: Frame, index: int) -> None:
 def _frame_axes(ink: Ink, axes: Axes, panel: Panel) -> None:
     axes.set_facecolor(ink["paper"])
     axes.set_box_aspect(1)
+    axes.set_anchor("N")
+    axes.locator_params(nbins=6)
     axes.tick_params(color=ink["faint"], labelcolor=ink["muted"], labelsize=8.5, length=3)
     for spine in axes.spines.values():
         spine.set_color(ink["faint"])
@@ -180,7 +183,8 @@ def _heat(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
     dx, dy = (x1 - x0) / (cols - 1) / 2, (y1 - y0) / (rows - 1) / 2
     low, high = color_range(entry, data)
     if np.isnan(data["field"]).any():
-        axes.fill_between([x0, x1], y0, y1, color="none", ec=ink["faint"], hatch="///", lw=0)
+        hole = Rectangle((x0, y0), x1 - x0, y1 - y0, fc="none", ec=ink["faint"], hatch="///", lw=0)
+        axes.add_patch(hole)
     axes.imshow(
         np.clip(data["field"], low, high),
         cmap=ink.table(entry.style.get("colors", "sequential")),
@@ -226,7 +230,7 @@ def _points(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
     if shape == "ring":
         look = {"facecolors": "none", "edgecolors": color, "linewidths": 1.3}
     else:
-        look |= {"edgecolors": ink["paper"], "linewidths": 0.4}
+        look |= {"edgecolors": ink["paper"], "linewidths": 0.4 if area > 8 else 0}
     axes.scatter(xy[:, 0], xy[:, 1], s=area, marker=SHAPES[shape], **look)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from explore import gallery
+from explore.decoding import as_shipped
 
 from diffteach.explore import expression
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.pack import pack
-from explore import gallery
-from explore.decoding import as_shipped
 
 pytestmark = pytest.mark.browser
 

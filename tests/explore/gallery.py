@@ -1,4 +1,4 @@
-"""A scene that uses everything scenes have: each operator, layer, control, axis and kind of word."""
+"""A scene that uses all that scenes have: each operator, layer, control, axis, kind of word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diffteach.explore.scene import (
 )
 
 BOUNDS = (-2.0, 2.0, -1.0, 3.0)
-SWIRL = """function (points, turn) {
+SWIRL = """function swirl(points, turn) {
   const out = new Float64Array(points.d.length);
   for (let i = 0; i < out.length; i += 2) {
     out[i] = -turn * points.d[i + 1];
@@ -136,8 +136,8 @@ PANELS = (
 
 WORDS = (
     "In view {mode}, a is {a} and b {b:.3f}; the field at the probe is {there:+.2f}"
-    "{on ?, with dots|, without}{a > 2 ? never|.} Median {median(wave):.1e}, {total(bump):d} in all,"
-    " {a:.0%}, {lowest(far):.2f} nowhere {lowest(log(bump - bump)):g}, {-0.0001*a:.2f}."
+    "{on ?, with dots|, without}{a > 2 ? never|.} Median {median(wave):.1e}, {total(bump):d} in"
+    " all, {a:.0%}, {lowest(far):.2f} nowhere {lowest(log(bump - bump)):g}, {-0.0001*a:.2f}."
 )
 
 READOUTS = (

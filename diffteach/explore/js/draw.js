@@ -151,7 +151,7 @@ DRAW.points = (g, box, layer, data) => {
     g.lineWidth = shape === "ring" ? 1.75 : 1;
     g.strokeStyle = shape === "ring" ? ink : veil(box.theme.colors.paper, 0.8);
     if (shape === "ring") strokeWithRim(g, box, path);
-    else if (n <= 1500) g.stroke(path);
+    else if (size >= 4) g.stroke(path);
     g.fillStyle = ink;
     if (shape !== "ring") g.fill(path);
   }

@@ -129,8 +129,8 @@ class Panel {
   span(shown, axis, scale, margin) {
     let [low, high] = [Infinity, -Infinity];
     for (const [, data] of shown) {
-      const values = data.xy ? numbers(column(data.xy, axis === "x" ? 0 : 1)) : numbers(data[axis] ?? []);
-      for (const v of values) {
+      const values = data.xy ? column(data.xy, axis === "x" ? 0 : 1) : data[axis];
+      for (const v of values === undefined ? [] : numbers(values)) {
         if (!Number.isFinite(v) || (scale === "log" && v <= 0)) continue;
         [low, high] = [Math.min(low, v), Math.max(high, v)];
       }
