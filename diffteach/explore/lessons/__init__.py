@@ -1,0 +1,49 @@
+"""The explorables of the course, one a file, and `open_link` for the view a lecturer hands out."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
+
+from diffteach.explore.explorable import Explorable
+from diffteach.explore.lessons.mode_seeking import mode_seeking
+from diffteach.explore.lessons.noise_and_scores import noise_and_scores
+from diffteach.explore.lessons.score_regularization import score_regularization
+from diffteach.explore.lessons.trust_region import trust_region
+
+LESSONS: Mapping[str, Callable[..., Explorable]] = {
+    "noise_and_scores": noise_and_scores,
+    "mode_seeking": mode_seeking,
+    "score_regularization": score_regularization,
+    "trust_region": trust_region,
+}
+
+__all__ = [
+    "LESSONS",
+    "mode_seeking",
+    "noise_and_scores",
+    "open_link",
+    "score_regularization",
+    "trust_region",
+]
+
+
+def open_link(link: str) -> Explorable:
+    """The explorable of a permalink, in the view that it names.
+
+    ValueError for an unknown lesson, parameter or value.
+    """
+    name, _, query = link.partition("?")
+    if name not in LESSONS:
+        close = difflib.get_close_matches(name, LESSONS, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"link must name one of {', '.join(LESSONS)}, got {name!r}{hint}")
+    lesson, asked = LESSONS[name], dict(parse_qsl(query))
+    settings = {
+        key: type(param.default)(asked[key])
+        for key, param in inspect.signature(lesson).parameters.items()
+        if key in asked and isinstance(param.default, (str, int, float))
+    }
+    return lesson(**settings).open(link)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray
-STEPS, EVERY, RATE = 90, 3, 0.2
+STEPS, RATE = 90, 0.2
 # Equally spaced nodes: log p has kinks between modes that Gauss-Hermite's outer nodes would miss.
 _NODES = np.linspace(-4.2, 4.2, 28)
 _SHARES = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
@@ -93,10 +93,9 @@ def _fitted(
     spread = width if gaussian else 1e-3
     state = np.array([*start, spread, 0.0, spread])
     rows = [_row(target, state, mean, cov, entropy_p, gaussian)]
-    for k in range(1, STEPS + 1):
+    for _ in range(STEPS):
         state = step(state, mean, cov)
-        if k % EVERY == 0:
-            rows.append(_row(target, state, mean, cov, entropy_p, gaussian))
+        rows.append(_row(target, state, mean, cov, entropy_p, gaussian))
     return np.array(rows)
 
 

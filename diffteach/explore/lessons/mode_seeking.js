@@ -156,7 +156,7 @@ function fitted(target, handle, width, gaussian, step) {
   const rows = [recorded(p, state, mean, targetEntropy, gaussian)];
   for (let k = 1; k <= STEPS; k++) {
     state = step(state, mean, p);
-    if (k % 3 === 0) rows.push(recorded(p, state, mean, targetEntropy, gaussian));
+    rows.push(recorded(p, state, mean, targetEntropy, gaussian));
   }
   return { d: Float64Array.from(rows.flat()), s: [rows.length, 7] };
 }

@@ -1,9 +1,8 @@
-"""Lesson 04: a Gaussian fitted to pi* by forward and by reverse KL, the contrast of SRPO's Fig. 2."""
+"""Lesson 04: a Gaussian fitted to pi* by forward and by reverse KL (SRPO Fig. 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from diffteach.explore.explorable import Explorable
-from diffteach.explore.lessons.fits import EVERY, STEPS
+from diffteach.explore.lessons import parts
 from diffteach.explore.lessons.fits import FUNCTIONS as FITS
+from diffteach.explore.lessons.fits import STEPS
 from diffteach.explore.scene import (
     Choice,
     Function,
@@ -38,7 +38,7 @@ TARGETS: Mapping[str, tuple[tuple[tuple[float, float], float], ...]] = {
 }
 _OWN_LAM = tuple(float(v) for v in np.geomspace(0.1, 30.0, 9))
 _OWN_STEPS, _OWN_SAMPLES = 200, 64
-_SOURCE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+_SOURCE = parts.source("mode_seeking.js")
 FUNCTIONS = tuple(Function(name, python, _SOURCE) for name, python in FITS.items())
 
 
@@ -59,7 +59,6 @@ def _params(target: str) -> tuple[Param, ...]:
             30.0,
             2.0,
             scale="log",
-            latex=r"\lambda",
             paper="π* ∝ μ·exp(Q/λ), SRPO's 1/β; right = closer to the data",
         ),
         Slider("bad", "share of bad data", 0.02, 0.98, 0.6, paper="of the low-reward modes in μ"),
@@ -161,16 +160,17 @@ WORDS = (
     "{kept_rev:d} and puts {100*out_rev:.0f} % there. "
     "{kept_rev < 1 ?It is caught by a mode that π* has all but lost.|}"
     "{(kept_rev > 0)*(kept_rev < modes_there) ?Reverse KL seeks: it gave up the rest.|}"
-    "{(kept_rev >= modes_there)*(modes_there > 1) ?Here reverse KL does not seek: it keeps them all.|}"
+    "{(kept_rev >= modes_there)*(modes_there > 1) ?"
+    "Here reverse KL does not seek: it keeps them all.|}"
 )
 
 READOUTS = (
-    Readout("reverse fit: KL(q‖π*)", "row(kl_rev, 30)", ".3f", "gaussian*revealed"),
-    Readout("reverse fit: KL(π*‖q)", "row(column(rev, 6), 30)", ".3f", "gaussian*revealed"),
-    Readout("forward fit: KL(π*‖q)", "row(kl_fwd, 30)", ".3f", "gaussian*revealed"),
-    Readout("forward fit: KL(q‖π*)", "row(column(fwd, 5), 30)", ".3f", "gaussian*revealed"),
-    Readout("−log π* at the reverse fit", "row(kl_rev, 30)", ".3f", "(1 - gaussian)*revealed"),
-    Readout("½E‖a − q‖² of the forward fit", "row(kl_fwd, 30)", ".3f", "(1 - gaussian)*revealed"),
+    Readout("reverse fit: KL(q‖π*)", "row(kl_rev, 90)", ".3f", "gaussian*revealed"),
+    Readout("reverse fit: KL(π*‖q)", "row(column(rev, 6), 90)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(π*‖q)", "row(kl_fwd, 90)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(q‖π*)", "row(column(fwd, 5), 90)", ".3f", "gaussian*revealed"),
+    Readout("−log π* at the reverse fit", "row(kl_rev, 90)", ".3f", "(1 - gaussian)*revealed"),
+    Readout("½E‖a − q‖² of the forward fit", "row(kl_fwd, 90)", ".3f", "(1 - gaussian)*revealed"),
     Readout("weight of the good mode in π*", "row(row(pi, 0), 0)", ".3f"),
 )
 
@@ -233,7 +233,7 @@ def scene(
         "mixture": Stack(np.stack(rows), {"bad": (0.02, 0.98)}),
         "slope": Stack(np.array(SLOPE)),
         "box": Stack(np.array(BOUNDS)),
-        "clock": Stack(np.arange(0.0, STEPS + 1.0, EVERY)[:, None]),
+        "clock": Stack(np.arange(STEPS + 1.0)[:, None]),
     }
     layers = _layers()
     if mine is not None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffteach import toys
 from diffteach.explore import fields
+from diffteach.explore.expression import at
 from diffteach.explore.scene import Choice
 from diffteach.methods.bc import fit_points
-from diffteach.train import finish
 from diffteach.schedule import EDM, VP
+from diffteach.train import finish
 from diffteach.types import Denoise, Schedule
 
 DENSITIES = tuple(name for name in toys.names() if name not in ("gmm40", "two_moon_energy"))
@@ -50,6 +52,17 @@ def denoiser_of(name: str, schedule: EDM | VP, kind: str, seed: int) -> Denoise:
         raise ValueError(f"denoiser must be one of exact, trained, got {kind!r}")
     points, _ = toys.load(name, 10_000, seed)
     return finish(fit_points(points, schedule, steps=TRAINING_STEPS, seed=seed))
+
+
+def source(name: str) -> str:
+    """A JavaScript file that lies beside the lessons."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def vectors_at(field: np.ndarray, points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Bilinear reading, shaped as `points` (..., 2), of a vector field (2, H, W)."""
+    where = tuple(float(b) for b in bounds)
+    return np.stack([at(component, points, where) for component in field], -1)
 
 
 Loss = Callable[..., Tensor]
@@ -89,8 +102,3 @@ def loss_field(
             value += mass * share * v
             grad += mass * share * g
     return value.reshape(size, size), grad.reshape(size, size, 2)
-
-
-def library_or(mine: Callable[..., Any] | None, library: Callable[..., Any]) -> Callable[..., Any]:
-    """The student's function if there is one, else the library's."""
-    return library if mine is None else mine

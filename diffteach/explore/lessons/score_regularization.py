@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor
 from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
-from diffteach.explore.expression import at
 from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
@@ -46,12 +44,6 @@ TARGETS = np.stack(np.meshgrid(*[np.linspace(-4.5, 4.5, 7)] * 2), -1).reshape(-1
 _STEPS, _RATE, _BETA1, _BETA2 = 200, 0.1, 0.8, 0.95
 
 
-def force_at(force: np.ndarray, points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Bilinear reading (N, 2) of a force field (2, H, W)."""
-    where = tuple(float(b) for b in bounds)
-    return np.stack([at(component, points, where) for component in force], -1)
-
-
 def descend(
     targets: np.ndarray, force: np.ndarray, strength: float, bounds: np.ndarray
 ) -> np.ndarray:
@@ -63,7 +55,7 @@ def descend(
     first, second = np.zeros_like(points), np.zeros_like(points)
     for step in range(1, _STEPS + 1):
         rate = _RATE * 0.5 * (1 + np.cos(np.pi * (step - 1) / _STEPS))
-        slope = 2 * (points - targets) + strength * force_at(force, points, bounds)
+        slope = 2 * (points - targets) + strength * parts.vectors_at(force, points, bounds)
         slope /= 2 + strength
         first = _BETA1 * first + (1 - _BETA1) * slope
         second = _BETA2 * second + (1 - _BETA2) * slope**2
@@ -72,10 +64,10 @@ def descend(
     return points
 
 
-_SOURCE = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+_SOURCE = parts.source("vectors.js") + parts.source("score_regularization.js")
 FUNCTIONS = (
     Function("descend", descend, _SOURCE),
-    Function("forceAt", force_at, _SOURCE),
+    Function("vectorsAt", parts.vectors_at, _SOURCE),
 )
 
 
@@ -209,7 +201,7 @@ LET: Mapping[str, str] = {
     "before": "median(nearest(targets, centres))",
     "after": "median(nearest(reg, centres))",
     "hollow": "total(norm(reg) < 1.4)",
-    "pull_here": "-forceAt(force, arrows_at, box)",
+    "pull_here": "-vectorsAt(force, arrows_at, box)",
     "total_here": "2*(probe - arrows_at) + strength*pull_here",
     "variance": "at(where(weight == 0, var_single, var_averaged), probe)",
     "law_on": "w_t**2*law_with",
@@ -275,7 +267,6 @@ def _params(density: str, denoiser: str) -> tuple[Param, ...]:
             300.0,
             1.0,
             scale="log",
-            latex=r"\lambda",
             paper="SRPO's 1/β: the policy maximises Q − λ·KL; right = closer to the data",
         ),
         Choice("weight", "weight ω", ("true score", *WEIGHTS), "true score", paper="ω(t), Eq. 15"),

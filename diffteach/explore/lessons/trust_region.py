@@ -47,7 +47,6 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
             100.0,
             1.0,
             scale="log",
-            latex=r"\lambda",
             paper="DTQL's α: the policy minimises α·L_TR − Q; right = closer to the data",
         ),
         Slider("c", "threshold c", low, high, typical, paper="trust region {a : L_TR(a) ≤ c}"),
@@ -61,7 +60,6 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
             LEVELS[-1],
             LEVELS[4],
             scale="log",
-            latex=r"\sigma",
             when="noise",
         ),
         Toggle("clip", "clip D to the box", paper="clip_denoised: True in DTQL's D4RL runs"),
@@ -104,7 +102,12 @@ LET: Mapping[str, str] = {
     "trust": "where(noise, single, integrated)",
     "objective": "lam*trust - q",
     "optimum": "argmin(objective)",
-    "picture": "where(show == 0, trust, where(show == 1, objective, max(logp, highest(logp) - 40)))",
+    "picture": "where(show == 0, trust, where(show == 1, objective, max(logp, floor)))",
+    "floor": "highest(logp) - 40",
+    "spread": "lam*(top - lowest(trust)) + highest(q) - lowest(q)",
+    "mode": "argmin(-logp)",
+    "loss_rise": "at(trust, probe) - at(trust, mode)",
+    "logp_fall": "(at(logp, mode) - at(logp, probe))/2",
     "descent": "slope_q - lam*slope_trust",
     "gap": "at(trust, probe) + at(logp, probe)/2",
 }
@@ -115,7 +118,7 @@ LAYERS = (
         "heat",
         field="picture",
         low="lowest(picture)",
-        high="where(show == 0, top, lowest(picture) + lam*(top - lowest(trust)) + highest(q) - lowest(q))",
+        high="where(show == 0, top, lowest(picture) + spread)",
         colors="sequential",
         when="show != 2",
         label="loss",
@@ -142,11 +145,9 @@ LAYERS = (
 
 WORDS = (
     "At λ = {lam:.3g} the best action is ({x(optimum):.2f}, {y(optimum):.2f}), "
-    "{at(trust, optimum) <= c ? inside | outside} the trust region. "
-    "The probe's loss {at(trust, probe):.2f} puts it "
-    "{at(trust, probe) <= c ? inside | outside} too: "
-    "{gap > usual + 1 ? the loss overstates how unlikely it is"
-    " | loss and −½ log p say nearly the same here}."
+    "{at(trust, optimum) <= c ? inside | outside} the trust region. The probe is "
+    "{at(trust, probe) <= c ? inside | outside}: from the densest point to there the loss rises by "
+    "{loss_rise:.2f}, −½ log p by {logp_fall:.2f}."
 )
 
 READOUTS = (
@@ -199,11 +200,7 @@ def scene(
     schedule, window = EDM(sigma_data=sigma_data), toys.window(density_choice.default)
     stacks = _stacks(density, denoiser, schedule, seed, size)
     loss = stacks["integrated"].data[0]
-    let = {
-        **LET,
-        "top": repr(float(np.quantile(loss, 0.93))),
-        "usual": repr(float(np.nanmin(loss + 0.5 * stacks["logp"].data))),
-    }
+    let = {**LET, "top": repr(float(np.quantile(loss, 0.93)))}
     layers, readouts, panels = LAYERS, READOUTS, (Panel("the library's loss"),)
     if mine is not None:
         more, extra, reads = _own(mine, density, denoiser, schedule, seed)
