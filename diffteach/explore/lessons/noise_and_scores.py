@@ -44,7 +44,7 @@ LET: Mapping[str, str] = {
 
 LAYERS: tuple[Layer, ...] = (
     layer("heat", field="max(logp, highest(logp) - 12)", colors="density", label="log p_t"),
-    layer("points", xy="data", color="muted", size=1.6, when="clean", legend="clean data"),
+    layer("points", xy="data", color="muted", size=2.2, when="clean", legend="clean data"),
     layer("arrows", xy="where_arrows", uv="score", color="ink", length=0.06, when="arrows"),
     layer("marker", xy="denoised", shape="star", color="green", label="x̂₀", when="revealed"),
     layer(
@@ -59,7 +59,7 @@ LAYERS: tuple[Layer, ...] = (
 WORDS = (
     "At t = {t:.2f} the noisy point keeps {100*alpha:.0f} % of the signal. The denoiser's answer "
     "({x(denoised):.2f}, {y(denoised):.2f}) is {far:.2f} from the nearest clean {few ?mode|point}: "
-    "{far > 3*spread ?it is an average over the clean points it could have come from, and lies "
+    "{far > 1.5*spread ?it is an average over the clean points it could have come from, and lies "
     "where there are none.|one origin dominates, so the average looks like a clean point.}"
 )
 
@@ -160,7 +160,7 @@ def scene(
             Toggle("arrows", "score ∇ log p_t"),
             Choice("density", "density", DENSITIES, density, kernel=True),
             parts.denoiser_choice(denoiser),
-            Handle("probe", "noisy point x_t", (0.9, 0.9), BOUNDS, color="orange"),
+            Handle("probe", "noisy point x_t", (0.9, 0.4), BOUNDS, color="orange"),
             Handle("guess", "your guess", (-3.0, -3.0), BOUNDS, color="purple"),
         ),
         layers=layers,

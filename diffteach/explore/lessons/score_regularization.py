@@ -213,7 +213,7 @@ LET: Mapping[str, str] = {
 def _layers() -> tuple[Layer, ...]:
     return (
         layer("heat", field="max(logp, highest(logp) - 14)", colors="density", label="log μ"),
-        layer("points", xy="data", color="muted", size=1.4),
+        layer("points", xy="data", color="muted", size=2),
         layer(
             "arrows", xy="arrows_at", uv="pull_here", color="ink", length=0.06, when="field == 1"
         ),
@@ -221,8 +221,8 @@ def _layers() -> tuple[Layer, ...]:
             "arrows", xy="arrows_at", uv="total_here", color="ink", length=0.06, when="field == 2"
         ),
         layer("arrows", xy="targets", uv="reg - targets", color="vermilion", when="revealed"),
-        layer("points", xy="targets", color="blue", size=3, legend="targets a_tar"),
-        layer("points", xy="reg", color="green", size=3.6, legend="regularised", when="revealed"),
+        layer("points", xy="targets", color="blue", size=5, legend="targets a_tar"),
+        layer("points", xy="reg", color="green", size=6.5, legend="regularised", when="revealed"),
         layer(
             "marker",
             xy="probe_reg",
@@ -233,8 +233,8 @@ def _layers() -> tuple[Layer, ...]:
         ),
         layer("line", 1, x="times", y="law_off", color="orange", legend="law, without baseline"),
         layer("line", 1, x="times", y="law_on", color="blue", legend="law, with baseline"),
-        layer("points", 1, xy="seen_without", color="orange", size=3, legend="measured at a mode"),
-        layer("points", 1, xy="seen_with", color="blue", size=3),
+        layer("points", 1, xy="seen_without", color="orange", size=6, legend="measured at a mode"),
+        layer("points", 1, xy="seen_with", color="blue", size=6),
         layer("rule", 1, x="t0", color="ink", label="t₀", when="weight == 0"),
         layer("rule", 1, x="crossing", color="muted", label="σ_t = α_t s", dash=True),
     )
@@ -335,7 +335,14 @@ def scene(
     let, layers = {**LET, "few": "1" if few else "0"}, _layers()
     panels = (
         Panel("targets and where regularisation takes them"),
-        Panel("variance of one gradient", "chart", "t", "per dimension", yscale="log"),
+        Panel(
+            "variance of one gradient",
+            "chart",
+            "t",
+            "per dimension",
+            ylim=(1e-5, 100.0),
+            yscale="log",
+        ),
     )
     if mine is not None:
         stacks["own"] = Stack(_own(mine, density, denoiser, seed))
@@ -347,8 +354,8 @@ def scene(
                 "heat", 2, field="max(logp, highest(logp) - 14)", colors="density", label="log μ"
             ),
             layer("arrows", 2, xy="targets", uv="own_reg - targets", color="vermilion"),
-            layer("points", 2, xy="targets", color="blue", size=3),
-            layer("points", 2, xy="own_reg", color="green", size=3.6),
+            layer("points", 2, xy="targets", color="blue", size=5),
+            layer("points", 2, xy="own_reg", color="green", size=6.5),
         )
     return Scene(
         name="score_regularization",

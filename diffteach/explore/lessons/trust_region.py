@@ -123,7 +123,7 @@ LAYERS = (
         when="show != 2",
         label="loss",
     ),
-    layer("points", xy="data", color="muted", size=1.6, legend="data"),
+    layer("points", xy="data", color="muted", size=2.2, legend="data"),
     layer("contour", field="trust", level="c", color="vermilion", width=2, legend="L_TR = c"),
     layer(
         "arrows",
@@ -173,7 +173,7 @@ def _own(
     }
     layers = (
         layer("heat", 1, field="own", colors="sequential", label="your loss"),
-        layer("points", 1, xy="data", color="muted", size=1.6),
+        layer("points", 1, xy="data", color="muted", size=2.2),
         layer("arrows", 1, xy="own_where", uv="own_descent", color="ink", length=0.06),
     )
     reads = (

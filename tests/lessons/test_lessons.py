@@ -1,0 +1,394 @@
+"""What the explorables claim, held against closed forms and second derivations."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffteach.explore import fields
+from diffteach.explore.expression import argmin, at
+from diffteach.explore.lessons import (
+    LESSONS,
+    fits,
+    mode_seeking,
+    noise_and_scores,
+    open_link,
+    parts,
+    score_regularization,
+    trust_region,
+)
+from diffteach.explore.lessons.mode_seeking import SLOPE, TARGETS, behaviour
+from diffteach.explore.lessons.score_regularization import BOUNDS, descend, mode_of, precision
+from diffteach.explore.pack import pack
+from diffteach.explore.page import html
+from diffteach.objectives import (
+    kl_weight,
+    score_regularization_grad,
+    trust_region_loss,
+    unit_weight,
+    variance_weight,
+)
+from diffteach.schedule import EDM, VP, perturb, x0_from_eps
+from diffteach.toys import GaussianMixture, density
+
+
+@pytest.fixture(scope="module")
+def region():
+    return trust_region()
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return score_regularization()
+
+
+@pytest.fixture
+def modes():
+    return mode_seeking()
+
+
+# --- trust region ---------------------------------------------------------------------------
+
+
+def test_optimum_follows_the_reward(region):
+    region.reset().set(lam=3.0, reward="hard")
+    np.testing.assert_allclose(region["optimum"], (-10.1, 10.1), atol=0.1)
+    region.set(reward="near")
+    np.testing.assert_allclose(region["optimum"], (0, 0), atol=0.1)
+    region.set(reward="far")
+    assert np.linalg.norm(region["optimum"]) == pytest.approx(14.3, abs=0.4)
+
+
+def test_small_lambda_leaves_the_trust_region_and_large_keeps_it(region):
+    region.reset().set(lam=0.01, reward="far")
+    assert region.of("at(trust, optimum) > c")
+    assert "outside the trust region" in region.words
+    region.set(lam=10.0)
+    assert not region.of("at(trust, optimum) > c")
+
+
+def test_objective_is_linear_in_lambda_and_needs_no_kernel(region):
+    region.reset().set(lam=7.0)
+    np.testing.assert_allclose(region["objective"], 7 * region["trust"] - region["q"], rtol=1e-9)
+
+
+def test_optimum_of_one_gaussian_is_the_closed_form():
+    # METHODS T15: with s = sigma_data, alpha L_TR + |a - a_tar|^2 has its optimum in closed form.
+    s, lam, target, size = 0.5, 3.0, np.array([1.0, 0.4]), 161
+    bounds = (-2.0, 2.0, -2.0, 2.0)
+    law = GaussianMixture(torch.tensor([[-0.5, 0.0]]), torch.tensor([s]))
+    field = fields.trust_region_field(law.denoiser(EDM()), EDM(), bounds, size).numpy()
+    where = fields.grid(bounds, size).numpy().reshape(size, size, 2)
+    found = argmin(lam * field + ((where - target) ** 2).sum(-1), bounds)
+    pull = lam / (2 * s**2)
+    np.testing.assert_allclose(
+        found, (2 * target + pull * np.array([-0.5, 0.0])) / (2 + pull), atol=4e-3
+    )
+
+
+def test_own_loss_equal_to_the_library_gives_the_library_picture():
+    # A wider mode keeps the coarser noise rule of try_ accurate.
+    region = trust_region("8gaussians").try_(trust_region_loss)
+    assert region.error == ""
+    own, bounds = region["own"], region.scene.bounds
+    where = fields.grid(bounds, 48).numpy().reshape(48, 48, 2)
+    library = at(region["trust"], where, bounds)
+    spread = library.max() - library.min()
+    assert np.abs(own - library).max() < 0.03 * spread
+
+
+def test_dropping_the_jacobian_turns_the_arrows_and_freezing_eps_kills_them():
+    def frozen_point(denoise, schedule, act, t, eps):
+        x_t = perturb(schedule, act, t, eps)
+        x0 = x0_from_eps(schedule, x_t, t, denoise(x_t, t)).detach()
+        c_out = t * schedule.sigma_data / (t**2 + schedule.sigma_data**2).sqrt()
+        return (((x0 - act) / c_out[:, None]) ** 2).mean(-1)
+
+    def frozen_eps(denoise, schedule, act, t, eps):
+        eps_hat = denoise(perturb(schedule, act, t, eps), t).detach()
+        return (eps_hat - eps).square().sum(-1)
+
+    region = trust_region("8gaussians").try_(trust_region_loss)
+    full = region["own_descent"]
+    turned = region.try_(frozen_point)["own_descent"]
+    assert region.error == ""
+    cosine = (
+        (full * turned).sum(-1) / np.linalg.norm(full, axis=-1) / np.linalg.norm(turned, axis=-1)
+    )
+    assert cosine.min() < 0.9
+    assert np.abs(region.try_(frozen_eps)["own_descent"]).max() == 0
+
+
+def test_error_of_a_students_function_is_shown_with_its_line():
+    region = trust_region("8gaussians")
+    before = region.scene
+
+    def broken(denoise, schedule, act, t, eps):
+        x = act + 1
+        return x / undefined
+
+    region.try_(broken)
+    assert "NameError in broken, line 3" in region.error
+    assert region.scene is before
+    region.try_(lambda denoise, schedule, act, t, eps: act)
+    assert "shape" in region.error
+    region.set(lam=2.0)
+    assert region.error == ""
+
+
+# --- score regularisation -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weight", "std", "value"),
+    [
+        (variance_weight, 0.3, 0.2076),
+        (variance_weight, 0.5, 0.1849),
+        (variance_weight, 1.0, 0.1411),
+        (unit_weight, 0.3, 0.5198),
+        (unit_weight, 1.0, 0.2356),
+        (kl_weight, 0.3, 1.1113),
+        (kl_weight, 1.0, 0.2667),
+    ],
+)
+def test_precision_of_a_weight(weight, std, value):
+    assert precision(weight, std) == pytest.approx(value, rel=2e-3)
+
+
+@pytest.mark.parametrize("strength", [0.1, 1.0, 30.0, 3000.0])
+def test_descend_reaches_the_stationary_point_of_one_gaussian(strength):
+    mean, c = np.array([0.7, -0.4]), 2.5
+    where = fields.grid(BOUNDS, 65).numpy().reshape(65, 65, 2)
+    force = np.moveaxis(c * (where - mean), -1, 0)
+    targets = np.array([[-3.0, 2.0], [4.0, 4.0], [0.0, 0.0]])
+    found = descend(targets, force, strength, np.array(BOUNDS))
+    expected = (2 * targets + strength * c * mean) / (2 + strength * c)
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize(("weight", "radial"), [("σ²", -0.234), ("1", -0.289), ("α/σ", -0.138)])
+def test_default_weights_pull_inward_at_a_mode(scores, weight, radial):
+    scores.reset().set(weight=weight)
+    angles = np.arange(8) * np.pi / 4
+    modes = 4 / 1.414 * np.stack([np.cos(angles), np.sin(angles)], -1)
+    force = -parts.vectors_at(scores["force"], modes, np.array(BOUNDS))
+    found = (force * modes).sum(-1).mean() / np.linalg.norm(modes[0])
+    assert found == pytest.approx(radial, abs=0.006)
+
+
+def test_true_score_pulls_to_the_data_and_the_default_weight_into_the_hole(scores):
+    scores.reset()
+    assert scores["before"] == pytest.approx(1.67, abs=0.01)
+    assert scores["after"] == pytest.approx(0.34, abs=0.02)
+    assert "pulls them to the data" in scores.words
+    scores.set(weight="σ²", lam=200.0)
+    assert scores["after"] == pytest.approx(1.65, abs=0.03)
+    assert scores["hollow"] > 40
+    assert "empty centre" in scores.words
+
+
+def test_matched_curvature_equals_the_true_pull_near_an_isolated_mode():
+    law = GaussianMixture(torch.tensor([[1.0, 1.0]]), torch.tensor([0.4]))
+    mode, std = mode_of(law)
+    np.testing.assert_allclose(mode, (1, 1), atol=0.03)
+    assert std == pytest.approx(0.4, rel=0.02)
+    schedule = VP()
+    times = 0.02 + 0.96 * (torch.arange(48) + 0.5) / 48
+    for weight in (variance_weight, unit_weight, kl_weight):
+        pull = fields.pull(law.denoiser(schedule), schedule, times, weight, (1.0, 1.2, 0.9, 1.1), 3)
+        gain = 1 / (std**2 * precision(weight, std))
+        assert gain * float(pull.force[1, 1, 0]) == pytest.approx(0.1 / 0.4**2, rel=0.03)
+
+
+def test_own_gradient_equal_to_the_library_gives_the_library_points(scores):
+    def mine(denoise, schedule, act, t, eps):
+        return score_regularization_grad(denoise, schedule, act, t, eps, unit_weight(schedule, t))
+
+    scores.reset().set(weight="1", lam=2.0)
+    scores.try_(mine)
+    assert scores.error == ""
+    gap = np.linalg.norm(scores["own_reg"] - scores["reg"], axis=-1)
+    assert np.median(gap) < 0.03
+    scores.try_(None)
+
+
+def test_measured_variances_meet_the_law_where_modes_do_not_overlap(scores):
+    scores.reset().set(weight="1")
+    t, measured = scores["seen_with"].T
+    law = np.interp(t, scores["times"], scores["law_on"])
+    early = t < 0.12
+    assert early.any()
+    np.testing.assert_allclose(measured[early], law[early], rtol=0.2)
+
+
+# --- mode seeking ---------------------------------------------------------------------------
+
+
+def rows_of(law):
+    return np.column_stack([law.weights, law.means, law.stds**2]).astype(float)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_tilted_and_log_target_are_the_library_mixture(target):
+    law, lam = behaviour(target, 0.6), 1.7
+    exact = law.tilted(torch.tensor(SLOPE) / lam).to(torch.float64)
+    rows = fits.tilted(rows_of(law), np.array(SLOPE), lam)
+    np.testing.assert_allclose(rows, rows_of(exact), rtol=1e-5)
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_p, score = fits.log_target(rows, x.numpy())
+    np.testing.assert_allclose(log_p, exact.log_prob(x), atol=1e-5)
+    np.testing.assert_allclose(score, exact.score(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("start", [(-0.6, 0.9), (2.0, 1.0)])
+def test_reverse_path_ends_where_the_exact_gradient_vanishes(target, start):
+    law = behaviour(target, 0.6).tilted(torch.tensor(SLOPE) / 2.0).to(torch.float64)
+    path = fits.reverse_path(rows_of(law), np.array(start), 0.5, 1.0)
+    nodes = torch.linspace(-5, 5, 121, dtype=torch.float64)
+    z = torch.cartesian_prod(nodes, nodes)
+    w = torch.exp(-0.5 * z.square().sum(-1))
+    w = w / w.sum()
+    x, y, a, b, c = (torch.tensor(v, requires_grad=True) for v in path[-1, :5])
+    points = torch.stack([x + a * z[:, 0], y + b * z[:, 0] + c * z[:, 1]], -1)
+    entropy = torch.log(2 * math.pi * math.e * a * c)
+    divergence = -entropy - w @ law.log_prob(points)
+    grads = torch.autograd.grad(divergence, (x, y, a, b, c))
+    assert max(abs(float(g)) for g in grads) < 0.02
+    assert path[-1, 5] == pytest.approx(float(divergence.detach()), abs=0.01)
+    assert path[-1, 5] <= path[0, 5]
+
+
+def test_reverse_kl_at_an_isolated_mode_is_minus_log_its_weight(modes):
+    modes.set(lam=2.0, start=(1.9, 1.1))
+    weight = float(modes["pi"][0, 0])
+    assert modes["rev"][-1, 5] == pytest.approx(-math.log(weight), abs=0.01)
+
+
+def test_forward_path_ends_at_the_moments(modes):
+    law = behaviour("two far modes", 0.6).tilted(torch.tensor(SLOPE) / 2.0)
+    mean, cov = law.moments()
+    path = fits.forward_path(rows_of(law), np.array([-0.6, 0.9]), 0.5, 1.0)
+    factor = np.array([[path[-1, 2], 0], [path[-1, 3], path[-1, 4]]])
+    np.testing.assert_allclose(path[-1, :2], mean, atol=2e-3)
+    np.testing.assert_allclose(factor @ factor.T, cov, rtol=5e-3, atol=2e-3)
+    assert np.all(np.diff(path[:, 6]) < 1e-6)
+
+
+def test_forward_kl_is_that_of_a_grid(modes):
+    modes.set(lam=2.0)
+    row, law = modes["fwd"][-1], behaviour("two far modes", 0.6).tilted(torch.tensor(SLOPE) / 2.0)
+    box, size = (-9.0, 9.0, -9.0, 9.0), 401
+    x = fields.grid(box, size).double()
+    factor = torch.tensor([[row[2], 0.0], [row[3], row[4]]])
+    q = torch.distributions.MultivariateNormal(torch.tensor(row[:2]), scale_tril=factor)
+    log_p, log_q = law.to(torch.float64).log_prob(x), q.log_prob(x)
+    cell = (18 / (size - 1)) ** 2
+    assert row[6] == pytest.approx(float((log_p.exp() * (log_p - log_q)).sum()) * cell, abs=0.01)
+    assert row[5] == pytest.approx(float((log_q.exp() * (log_q - log_p)).sum()) * cell, abs=0.03)
+
+
+def test_close_modes_and_a_middle_start_are_not_sought(modes):
+    modes.set(target="two close modes", lam=2.0)
+    assert modes["kept_rev"] == modes["modes_there"] == 2
+    assert "does not seek" in modes.words
+    modes.set(target="two far modes", lam=10.0, start=(0.0, 0.0))
+    assert modes["kept_rev"] == 2
+    assert modes["rev"][-1, 5] > 1.5
+    modes.set(start=(1.9, 1.1))
+    assert modes["kept_rev"] == 1
+    assert "Reverse KL seeks" in modes.words
+
+
+def test_share_of_bad_data_moves_forward_but_not_reverse(modes):
+    modes.set(lam=4.0, start=(1.9, 1.1), bad=0.3)
+    forward, reverse = modes["end_fwd"], modes["end_rev"]
+    modes.set(bad=0.7)
+    assert np.linalg.norm(modes["end_fwd"] - forward) > 0.8
+    assert np.linalg.norm(modes["end_rev"] - reverse) < 0.05
+
+
+def test_own_reverse_kl_keeps_one_mode(modes):
+    modes.try_(lambda log_q, log_p: (log_q - log_p).mean(0))
+    assert modes.error == ""
+    assert modes["own"].shape == (65, 2)
+
+
+# --- noise and scores -----------------------------------------------------------------------
+
+
+def test_denoised_point_is_the_posterior_mean():
+    lesson = noise_and_scores().set(probe=(0.9, 0.4), t=0.5)
+    law, schedule = density("8gaussians"), VP()
+    alpha, sigma = (float(f(torch.tensor([0.5]))) for f in (schedule.alpha, schedule.sigma))
+    clean = law.sample(400_000, torch.Generator().manual_seed(0))
+    gap = torch.tensor([0.9, 0.4]) - alpha * clean
+    weights = torch.softmax(-0.5 * gap.square().sum(-1) / sigma**2, 0)
+    np.testing.assert_allclose(lesson["denoised"], weights @ clean, atol=0.02)
+
+
+def test_denoiser_answers_with_an_average_where_there_is_no_data():
+    lesson = noise_and_scores().set(probe=(0.0, 0.0), t=0.9)
+    assert np.linalg.norm(lesson["denoised"]) < 0.01
+    assert "average" in lesson.words
+    lesson.set(probe=(2.0, 2.0), t=0.02)
+    assert "one origin dominates" in lesson.words
+
+
+def test_own_tweedie_is_laid_beside(capsys):
+    lesson = noise_and_scores().try_(lambda schedule, x_t, t, eps: x_t - eps)
+    assert lesson.error == ""
+    assert float(lesson.of("norm(own_x0 - denoised)")) > 0.05
+    lesson.try_(x0_from_eps)
+    assert float(lesson.of("norm(own_x0 - denoised)")) < 1e-6
+
+
+# --- all ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_lesson_has_a_short_link_a_small_page_and_documented_parts(name):
+    lesson = LESSONS[name](guess=True)
+    assert lesson.scene.name == name
+    assert len(html(lesson)) < 300_000
+    assert len(pack(lesson.scene)) < 200_000
+    sliders = [p for p in lesson.scene.params if p.kind == "slider"]
+    lesson.set(**{p.name: p.low + 0.37 * (p.high - p.low) for p in sliders})
+    lesson.hide = tuple(p.name for p in lesson.scene.params[:3])
+    link = lesson.permalink()
+    assert len(link) <= 300
+    again = open_link(link)
+    for slider in sliders:
+        assert again.values[slider.name] == pytest.approx(lesson.values[slider.name], rel=1e-3)
+    assert again.hide == lesson.hide
+    assert inspect.getdoc(LESSONS[name])
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_prediction_is_scored_by_its_distance(name):
+    lesson = LESSONS[name](guess=True)
+    answer = lesson.of(lesson.scene.prediction.answer)
+    assert lesson["revealed"] == 0
+    x, y = answer + np.array([0.03, -0.04])
+    assert lesson.predict(float(x), float(y)) == pytest.approx(0.05, abs=1e-6)
+    assert lesson["revealed"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", parts.DENSITIES)
+def test_every_density_has_a_small_page(name):
+    for lesson in (trust_region, score_regularization, noise_and_scores):
+        if name in lesson().scene.param("density").options:
+            assert len(html(lesson(name))) < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", [trust_region, score_regularization])
+def test_trained_denoiser_draws_nearly_the_exact_picture(lesson):
+    exact, trained = lesson("8gaussians"), lesson("8gaussians", denoiser="trained")
+    formula = "trust" if lesson is trust_region else "strength*force"
+    a, b = (x.set(lam=1.0).of(formula) for x in (exact, trained))
+    inner = (Ellipsis, slice(30, -30), slice(30, -30))
+    assert np.corrcoef(a[inner].ravel(), b[inner].ravel())[0, 1] > 0.95
