@@ -8,9 +8,12 @@ const SEGMENTS = [
 ];
 
 function cellCode(f, p, cols, level) {
-  const [a, b, c, d] = [f[p], f[p + 1], f[p + cols + 1], f[p + cols]];
+  const a = f[p];
+  const b = f[p + 1];
+  const c = f[p + cols + 1];
+  const d = f[p + cols];
   if (a !== a || b !== b || c !== c || d !== d) return 0;
-  return (a > level) | ((b > level) << 1) | ((c > level) << 2) | ((d > level) << 3);
+  return (a > level ? 1 : 0) | (b > level ? 2 : 0) | (c > level ? 4 : 0) | (d > level ? 8 : 0);
 }
 
 function segmentsOf(code, f, p, cols, level) {
@@ -58,22 +61,27 @@ function levelLines(field, level) {
 }
 
 function chains(found, links, place) {
-  const seen = new Set();
+  const seen = new Uint8Array(links.length / 2);
+  const unseen = (e) => e >= 0 && !seen[e];
   const walk = (start) => {
     const line = [];
     let here = start;
     for (let next = start; next >= 0; ) {
       here = next;
-      seen.add(here);
-      line.push(...place(here));
-      next = [links[2 * here], links[2 * here + 1]].find((e) => e >= 0 && !seen.has(e)) ?? -1;
+      seen[here] = 1;
+      const [x, y] = place(here);
+      line.push(x, y);
+      const [a, b] = [links[2 * here], links[2 * here + 1]];
+      next = unseen(a) ? a : unseen(b) ? b : -1;
     }
     const closes = here !== start && (links[2 * here] === start || links[2 * here + 1] === start);
     return closes && line.length > 4 ? [...line, line[0], line[1]] : line;
   };
   const ends = found.filter((e) => links[2 * e + 1] < 0);
   // Open lines are walked from an end; what is left are loops.
-  return [...ends, ...found].filter((e) => !seen.has(e)).flatMap((e) => (seen.has(e) ? [] : [walk(e)]));
+  const lines = [];
+  for (const e of [...ends, ...found]) if (!seen[e]) lines.push(walk(e));
+  return lines;
 }
 
 // Adds to a path everything above the level: whole runs of cells as boxes, cut cells as polygons.

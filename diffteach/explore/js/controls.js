@@ -19,7 +19,9 @@ function track({ low, high, scale }) {
     const value = (k) => Math.min(high, Math.max(low, +(low * (high / low) ** (k / 240)).toPrecision(3)));
     return { steps: 240, value, position: (v) => (240 * Math.log(v / low)) / Math.log(high / low) };
   }
-  const step = niceStep(high - low, 500);
+  const raw = (high - low) / 200;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * [5, 2, 1].find((m) => m * power <= raw * 1.001);
   const steps = Math.ceil((high - low) / step - 1e-9);
   const value = (k) => Math.min(high, +(low + k * step).toPrecision(12));
   return { steps, value, position: (v) => (v >= high ? steps : (v - low) / step) };

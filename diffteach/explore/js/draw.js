@@ -93,6 +93,15 @@ DRAW.heat = (g, box, layer, data) => {
   g.drawImage(image.canvas, left, top, box.X(x1 + dx) - left, box.Y(y0 - dy) - top);
 };
 
+// Level lines of a field, found again only when it or the level is another one.
+function keptLines(layer, field, level) {
+  const kept = layer.lines;
+  if (!kept || kept.field !== field || kept.level !== level) {
+    layer.lines = { field, level, lines: levelLines(field, level) };
+  }
+  return layer.lines.lines;
+}
+
 DRAW.contour = (g, box, layer, data) => {
   const [rows, cols] = data.field.s;
   const [x0, x1, y0, y1] = box.bounds;
@@ -106,7 +115,7 @@ DRAW.contour = (g, box, layer, data) => {
     g.fill(inside);
   }
   const path = new Path2D();
-  for (const line of levelLines(data.field, level)) {
+  for (const line of keptLines(layer, data.field, level)) {
     path.moveTo(X(line[0]), Y(line[1]));
     for (let k = 2; k < line.length; k += 2) path.lineTo(X(line[k]), Y(line[k + 1]));
   }
