@@ -179,18 +179,19 @@ def expect_rows(
     slips: Sequence[tuple[Tensor, str]],
     otherwise: str,
     what: str,
+    tolerance: float = 1e-3,
 ) -> None:
-    """Slip unless two tensors agree to 1e-3 of the largest wanted value.
+    """Slip unless two tensors agree to a tolerance relative to the largest wanted value.
 
     Wrong tensors are recognised in `slips` first, then a common factor between got and want.
     """
-    if same(got, want):
+    if same(got, want, tolerance):
         return
     for wrong, hint in slips:
-        if same(got, wrong):
+        if same(got, wrong, tolerance):
             raise Slip(hint)
     ratio = float((got * want).sum() / want.square().sum())
-    if abs(ratio) > 1e-3 and same(got, ratio * want):
+    if abs(ratio) > 1e-3 and same(got, ratio * want, tolerance):
         raise Slip(
             f"{what} has the wrong sign."
             if abs(ratio + 1) < 1e-2

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffteach.course.answers import Slip, called, expect_number, rows, same
+from diffteach.course.answers import Slip, called, expect_number, expect_rows, rows
 from diffteach.course.tasks import Task
 
 _GOOD, _TEMPERATURE = 0.2, 0.5
-_STEP = 0.05
+_STEP, _POINTS = 0.05, 4000
 
 
 def _judge_price_of_one_mode(answer: Any) -> None:
@@ -50,31 +50,39 @@ def _normal(x: Tensor, mean: float, std: float) -> Tensor:
     return -0.5 * ((x - mean) / std).square() - math.log(std * math.sqrt(2 * math.pi))
 
 
-def _cases() -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    x = torch.arange(-14, 14, _STEP, dtype=torch.float64)
-    mixture = torch.logaddexp(
+def _mixture(x: Tensor) -> Tensor:
+    return torch.logaddexp(
         _normal(x, -1.5, 0.6) + math.log(0.7), _normal(x, 1.5, 0.6) + math.log(0.3)
     )
-    targets = [_normal(x, 1.0, 1.0), mixture, _normal(x, -0.5, 0.7), _normal(x, 0.5, 1.3)]
-    policies = [(0.0, 2.0), (0.0, 1.5), (0.5, 1.0), (0.0, 1.5)]
-    return x, [(_normal(x, *p), target) for p, target in zip(policies, targets, strict=True)]
+
+
+def _cases() -> tuple[Tensor, Tensor]:
+    """log pi and log pi* (N, 4) at evenly likely points of four policies wider than targets."""
+    share = (torch.arange(_POINTS, dtype=torch.float64) + 0.5) / _POINTS
+    z = torch.special.ndtri(share)
+    policies = ((0.0, 2.0), (0.0, 2.0), (0.5, 1.0), (0.0, 1.8))
+    x = torch.stack([mean + std * z for mean, std in policies], 1)
+    log_pi = torch.stack([_normal(x[:, i], *policies[i]) for i in range(len(policies))], 1)
+    log_target = torch.stack(
+        [
+            _normal(x[:, 0], 1.0, 1.0),
+            _mixture(x[:, 1]),
+            _normal(x[:, 2], -0.5, 0.7),
+            _normal(x[:, 3], 0.5, 1.3),
+        ],
+        1,
+    )
+    return log_pi, log_target
 
 
 def _judge_swapped(answer: Any) -> None:
-    got, forward, reverse, spread = [], [], [], []
-    x, cases = _cases()
-    for log_pi, log_target in cases:
-        value = called(answer, log_pi.float(), log_target.float(), takes="log_pi, log_target")
-        value = rows(value, tuple(x.shape)).detach()
-        pi, ratio, log = log_pi.exp() * _STEP, (log_target - log_pi).exp(), log_target - log_pi
-        got.append(float((pi * value).sum()))
-        forward.append(float((pi * ratio * log).sum()))
-        reverse.append(-float((pi * log).sum()))
-        spread.append(float((pi * log.square()).sum()))
-    wanted, mean = torch.tensor(forward), torch.tensor(got)
-    if same(mean, wanted, 5e-3):
-        return
-    back = torch.tensor(reverse)
+    log_pi, log_target = _cases()
+    value = called(answer, log_pi.float(), log_target.float(), takes="log_pi, log_target")
+    if getattr(value, "shape", ()) == log_pi.shape:
+        raise Slip("Average over the points, the first axis: the answer has shape (L,).")
+    got = rows(value, log_pi.shape[1:]).detach()
+    log = log_target - log_pi
+    forward, back = (log.exp() * log).mean(0), -log.mean(0)
     slips = (
         (back, "This is still the reverse KL(π‖π*): nothing is swapped yet."),
         (
@@ -82,24 +90,27 @@ def _judge_swapped(answer: Any) -> None:
             "Swapping the two logarithms only flips the sign: the points still come from π. "
             "KL(π*‖π) averages over π*; how does one average over π* with points from π?",
         ),
-        (-wanted, "The weight is right and the sign is not: KL(π*‖π) is never negative."),
-        (2 * wanted, "Twice KL(π*‖π): one term is counted double."),
-        (wanted + back, "This is the sum of both directions; keep only KL(π*‖π)."),
-        (torch.tensor(spread), "Squaring the difference of the logarithms gives no KL."),
+        (-forward, "The weight is right and the sign is not: KL(π*‖π) is never negative."),
+        (forward + back, "This is the sum of both directions; keep only KL(π*‖π)."),
+        ((log_target.exp() * log).mean(0), "The points come from π already: weigh them by π*/π."),
+        (-(log.exp() * log_pi).mean(0), "log π* is missing: this is a cross entropy, not a KL."),
         (
-            torch.ones_like(wanted),
+            -((-log).exp() * log).mean(0),
+            "The weight is upside down: points that π* likes count more.",
+        ),
+        (log.square().mean(0), "Squaring the difference of the logarithms gives no KL."),
+        (log.abs().mean(0), "The absolute difference of the logarithms gives no KL."),
+        (
+            torch.ones_like(forward),
             "Only the weight π*/π is there, and it averages to 1 for every π: nothing to learn.",
         ),
+        (_POINTS * forward, "You summed over the points; their average is asked."),
     )
-    for wrong, hint in slips:
-        if same(mean, wrong, 5e-3):
-            raise Slip(hint)
-    if float(mean.std()) < 1e-4:
-        raise Slip("Your average does not depend on π and π*.")
-    raise Slip(
-        f"For π = N(0, 2²) and π* = N(1, 1) your average is {got[0]:.3g} and KL(π*‖π) is "
-        f"{forward[0]:.3g}. Write KL(π*‖π) as an integral, then multiply and divide by π."
+    otherwise = (
+        f"For π = N(0, 2²) and π* = N(1, 1) you return {float(got[0]):.3g} and KL(π*‖π) is "
+        f"{float(forward[0]):.3g}. Write KL(π*‖π) as an integral, then multiply and divide by π."
     )
+    expect_rows(got, forward, slips, otherwise, "Your average", 5e-3)
 
 
 def _humps(x: Tensor, log_p: Tensor) -> tuple[float, float]:
@@ -165,7 +176,7 @@ TASKS = (
         kind="compute",
         text=(
             "The behaviour μ has two modes that do not overlap: a bad one with 80 % of the data "
-            "and Q = 0, a good one with 20 % and Q = 1. The target is π* ∝ μ·exp(Q/λ) with λ = 0.5. "
+            "and Q = 0, a good one with 20 % and Q = 1. The target is π* ∝ μ·exp(Q/λ), λ = 0.5. "
             "A policy π is exactly the good mode and nothing else. How large is KL(π‖π*), in nats? "
             "(One number, right to 1 %.)"
         ),
@@ -177,15 +188,16 @@ TASKS = (
         id="04.2",
         kind="break it",
         text=(
-            "The reverse KL is the average over points *drawn from π* of `log_pi - log_target`. "
-            "Swap the divergence: return values whose average over the same points, still drawn "
-            "from π, is the forward KL(π*‖π). `log_pi` and `log_target` are log-densities (N,) of "
-            "the points; return (N,). Hand your function to `explorable.try_` where the lesson "
-            "offers it, and count the modes."
+            "`(log_pi - log_target).mean(0)` over points drawn from π is the reverse KL(π‖π*). "
+            "Swap the divergence: from the same points, still drawn from π, return an average "
+            "whose expectation is the forward KL(π*‖π). Both arguments are log-densities (N, L) of "
+            "N points for each of L policies; return (L,). Hand `explorable.try_` first the "
+            "version in which only the two logarithms are swapped, and watch it run away; then "
+            "yours, and ask why points from one mode cannot teach a policy about the other."
         ),
         starter="def divergence(log_pi, log_target):\n    ...",
         judge=_judge_swapped,
-        right="The same points with other weights: a policy pays now for what it leaves out.",
+        right="Exact on average, hopeless from few points: forward KL wants samples of π*: data.",
     ),
     Task(
         id="04.3",

@@ -50,10 +50,15 @@ def _judge_two_points(answer: Any) -> None:
     expect_number(answer, right, slips, otherwise)
 
 
+def _off_origin() -> toys.GaussianMixture:
+    # Centred data would forgive a lost α: at large noise the denoised point is then near 0 anyway.
+    return toys.GaussianMixture(torch.tensor([[2.0, 1.0], [-1.0, 2.0]]), torch.tensor([0.3, 0.5]))
+
+
 def _noisy(schedule: VP, times: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     t = torch.tensor(times).repeat_interleave(40)
-    clean = toys.load("8gaussians", len(t), seed=2)[0]
+    clean = _off_origin().sample(len(t), generator)
     eps = torch.randn(len(t), 2, generator=generator)
     return perturb(schedule, clean, t, eps), t
 
@@ -61,10 +66,11 @@ def _noisy(schedule: VP, times: tuple[float, ...]) -> tuple[Tensor, Tensor]:
 def _error(function: Any, times: tuple[float, ...]) -> tuple[float, bool]:
     """Root mean square distance from the right denoised points, and whether all are equal."""
     schedule = VP()
-    denoise = toys.density("8gaussians").denoiser(schedule)
+    denoise = _off_origin().denoiser(schedule)
     x_t, t = _noisy(schedule, times)
-    right = x0_from_eps(schedule, x_t, t, denoise(x_t, t))
-    value = called(function, denoise, schedule, x_t, t, takes="denoise, schedule, x_t, t")
+    eps = denoise(x_t, t)
+    right = x0_from_eps(schedule, x_t, t, eps)
+    value = called(function, schedule, x_t, t, eps, takes="schedule, x_t, t, eps")
     got = rows(value, tuple(x_t.shape)).detach()
     return float((got - right).square().sum(-1).mean().sqrt()), same(got, right, 1e-4)
 
@@ -148,14 +154,16 @@ TASKS = (
         id="02.2",
         kind="break it",
         text=(
-            "Tweedie's formula turns the predicted noise into the denoised point: "
-            "â = (x_t − σ ε̂(x_t, t)) / α. Break it by leaving out **one** factor, so that the "
-            "result is still right where the noise is large (t ≥ 0.85) and wrong where it is small "
-            "(t ≤ 0.1). `denoise(x_t, t)` is ε̂; `schedule.alpha(t)` and `schedule.sigma(t)` have "
-            "shape (B,), so give them a last axis with `[:, None]`. Return points of shape (B, 2). "
-            "Then lose each of the other factors, and say before you look where that hurts."
+            "Tweedie's formula turns the predicted noise ε̂ into the denoised point: "
+            "â = (x_t − σ ε̂)/α. Break it by leaving out **one** factor, so that the result is "
+            "still right where the noise is large (t ≥ 0.85) and wrong where it is small "
+            "(t ≤ 0.1). `x_t` and `eps` = ε̂ have shape (B, 2); `schedule.alpha(t)` and "
+            "`schedule.sigma(t)` have shape (B,), so give them a last axis with `[:, None]`. "
+            "Return points (B, 2). (The check's data are not centred.) "
+            "Hand it to `explorable.try_` and slide t; then lose each of the "
+            "other factors, and say before you look where that hurts."
         ),
-        starter="def broken(denoise, schedule, x_t, t):\n    ...",
+        starter="def broken(schedule, x_t, t, eps):\n    ...",
         judge=_judge_broken_tweedie,
         right="Where σ ≈ 1 nobody sees that it is gone: a test at large noise alone finds nothing.",
     ),

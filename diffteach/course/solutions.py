@@ -22,9 +22,9 @@ def denoised_point() -> float:
     return math.tanh(0.8 * 0.3 / 0.6**2)
 
 
-def broken_tweedie(denoise: Denoise, schedule: Schedule, x_t: Points, t: Rows) -> Points:
+def broken_tweedie(schedule: Schedule, x_t: Points, t: Rows, eps: Points) -> Points:
     """02.2: sigma is left out before the noise; it is 1 where the noise is large."""
-    return (x_t - denoise(x_t, t)) / schedule.alpha(t)[:, None]
+    return (x_t - eps) / schedule.alpha(t)[:, None]
 
 
 def scales(t: Rows) -> tuple[Rows, Rows]:
@@ -39,10 +39,12 @@ def price_of_one_mode() -> float:
     return -math.log(good / (good + 0.8))
 
 
-def forward_divergence(log_pi: Rows, log_target: Rows) -> Rows:
+def forward_divergence(
+    log_pi: Float[Tensor, "N L"], log_target: Float[Tensor, "N L"]
+) -> Float[Tensor, " L"]:
     """04.2: importance weights turn the average over pi into one over the target."""
     log_ratio = log_target - log_pi
-    return log_ratio.exp() * log_ratio
+    return (log_ratio.exp() * log_ratio).mean(0)
 
 
 def covering_target(x: Rows) -> Rows:

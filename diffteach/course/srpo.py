@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,26 +20,45 @@ _BETA, _STD = 0.05, 0.5
 _BOUNDS = (-5.0, 5.0, -5.0, 5.0)
 _SUPPORT = 0.71  # two standard deviations of a mode of 8gaussians
 _ASKED = 45
-_STEPS = 250
+_STEPS, _LEVELS = 250, 400
 
 
 def _times(n: int, low: float = 0.02, high: float = 0.98) -> Tensor:
     return low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
 
 
-def _force(weight: Tensor, t: Tensor, std: float = _STD, alpha_power: int = 1) -> float:
-    """E_t[w sigma alpha/(alpha^2 s^2 + sigma^2)], the curvature c of METHODS of SRPO."""
+def _curvature(
+    t: Tensor, weight: Callable[[Tensor, Tensor], Tensor], var: float = _STD**2, signal: int = 1
+) -> float:
+    """c = E_t[w sigma alpha/(alpha^2 s^2 + sigma^2)], with alpha to the power `signal`."""
     alpha, sigma = _SCHEDULE.alpha(t), _SCHEDULE.sigma(t)
-    kernel = weight * sigma * alpha**alpha_power / (alpha**2 * std**2 + sigma**2)
-    return float(kernel.mean())
+    return float(
+        (weight(alpha, sigma) * sigma * alpha**signal / (alpha**2 * var + sigma**2)).mean()
+    )
+
+
+def _default(alpha: Tensor, sigma: Tensor) -> Tensor:
+    return sigma**2
+
+
+def _wrong_curvatures(t: Tensor) -> tuple[tuple[float, str], ...]:
+    alpha, sigma = _SCHEDULE.alpha(t), _SCHEDULE.sigma(t)
+    apart = float((sigma**3).mean() * (alpha / (alpha**2 * _STD**2 + sigma**2)).mean())
+    return (
+        (_curvature(t, lambda a, s: s), "The weight is the variance σ², and you used σ."),
+        (_curvature(t, lambda a, s: s**0), "You forgot the weight ω = σ²."),
+        (_curvature(t, lambda a, s: a / s), "That is for ω = α/σ; the default is σ²."),
+        (_curvature(t, _default, signal=0), "You forgot the factor α."),
+        (_curvature(t, _default, var=_STD), "The denominator holds s², not s."),
+        (_curvature(t, _default, var=1.0), "You forgot s² in the denominator of c."),
+        (apart, "Average the whole product over t, not its factors one by one."),
+        (_curvature(_times(4000, 0.0, 1.0), _default), "SRPO draws t from [0.02, 0.98]."),
+    )
 
 
 def _judge_beta(answer: Any) -> None:
-    t, all_times = _times(4000), _times(4000, 0.0, 1.0)
-    alpha, sigma, var = _SCHEDULE.alpha(t), _SCHEDULE.sigma(t), _STD**2
-    c = _force(sigma**2, t)
-    ones = torch.ones_like(t)
-    product = float((sigma**3).mean() * (alpha / (alpha**2 * var + sigma**2)).mean())
+    t, var = _times(4000), _STD**2
+    c = _curvature(t, _default)
     slips = (
         (_BETA, "That is the β of the table: it is no inverse temperature for this weight."),
         (c, "That is c; now compare the pull it gives, divided by β, with the true score's."),
@@ -50,16 +70,7 @@ def _judge_beta(answer: Any) -> None:
         (_BETA * var / c, "The true curvature is 1/s²; you divided where you should multiply."),
         (_BETA / var, "c is missing: the surrogate's pull is an average over all noise levels."),
         (c * var / _BETA, "That is 1/β; give β."),
-        (_BETA / (_force(sigma, t) * var), "The weight is the variance σ², and you used σ."),
-        (_BETA / (_force(ones, t) * var), "You forgot the weight ω = σ²."),
-        (_BETA / (_force(alpha / sigma, t) * var), "That is for ω = α/σ; the default is σ²."),
-        (_BETA / (_force(sigma, t, alpha_power=1) * var), "You forgot a factor σ."),
-        (_BETA / (_force(sigma**2, t, alpha_power=0) * var), "You forgot the factor α."),
-        (_BETA / (_force(sigma**2, t, _STD**0.5) * var), "The denominator holds s², not s."),
-        (_BETA / (_force(sigma**2, t, 1.0) * var), "You forgot s² in the denominator of c."),
-        (_BETA / (product * var), "Average the whole product over t, not its factors one by one."),
-        (_BETA / (_force(sigma**2, all_times) * var), "SRPO draws t from [0.02, 0.98]."),
-        (_BETA / (_force(sigma**2, t) * len(t) * var), "Average over t instead of summing."),
+        *((_BETA / (wrong * var), hint) for wrong, hint in _wrong_curvatures(t)),
     )
     otherwise = (
         "Equate the two stationary conditions, c (a − m) = 0.05 ∇Q and (a − m)/s² = β ∇Q, and "
@@ -70,8 +81,8 @@ def _judge_beta(answer: Any) -> None:
 
 def _sampled(function: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (T, 2) and variance (T,) per dimension of a gradient at each t, and the right mean."""
-    eps, shares = fields.hermite(6)
-    t, act = _times(48).float(), torch.tensor([1.0, -0.5])
+    eps, shares = fields.hermite(4)
+    t, act = _times(_LEVELS).float(), torch.tensor([1.0, -0.5])
     law = toys.GaussianMixture(torch.tensor([[0.2, 0.3]]), _STD)
     n = (len(t), len(eps), 2)
     args = (act.expand(n), t[:, None].expand(n[:2]), eps.expand(n))
@@ -92,7 +103,7 @@ def _sampled(function: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _judge_without_baseline(answer: Any) -> None:
     mean, variance, want = _sampled(answer)
-    t = _times(48).float()
+    t = _times(_LEVELS).float()
     scale = (_SCHEDULE.alpha(t) / _SCHEDULE.sigma(t)).double()[:, None]
     slips = (
         (want / scale, "The weight ω = α/σ is missing, so the mean has changed."),

@@ -1,0 +1,218 @@
+"""Wrong answers that students give: each is rejected, and its hint names the slip."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from diffteach.course import check, task, tasks
+from diffteach.objectives import (
+    kl_weight,
+    score_regularization_grad,
+    trust_region_loss,
+    variance_weight,
+)
+from diffteach.schedule import EDM, VP, perturb, x0_from_eps
+
+
+def tweedie(scale_noise, divide=True):
+    def broken(schedule, x_t, t, eps):
+        alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+        return (x_t - scale_noise(alpha, sigma) * eps) / (alpha if divide else 1)
+
+    return broken
+
+
+def scales(log_snr, root=torch.sqrt):
+    return lambda t: (root(torch.sigmoid(log_snr(t))), root(torch.sigmoid(-log_snr(t))))
+
+
+def mixture(*parts):
+    """log sum of w N(m, s^2) for (w, m, s) in parts."""
+    return lambda x: torch.logsumexp(
+        torch.stack([math.log(w / s) - 0.5 * ((x - m) / s) ** 2 for w, m, s in parts]), 0
+    )
+
+
+def beta(weight=lambda a, s: s**2, std=0.5, true=4.0, low=0.02, high=0.98, signal=lambda a: a):
+    t = torch.linspace(low, high, 3001, dtype=torch.float64)
+    a, s = VP().alpha(t), VP().sigma(t)
+    c = (weight(a, s) * s * signal(a) / (a**2 * std**2 + s**2)).mean()
+    return float(0.05 * true / c)
+
+
+def gradient(weight=kl_weight, baseline=False, factor=1.0):
+    return lambda denoise, schedule, act, t, eps: (
+        factor
+        * score_regularization_grad(denoise, schedule, act, t, eps, weight(schedule, t), baseline)
+    )
+
+
+def dtql(freeze="D", reduce=torch.mean, power=2, sign=1.0):
+    def loss(denoise, schedule, act, t, eps):
+        x_t = perturb(schedule, act, t, eps)
+        noise = denoise(x_t, t)
+        clean = x0_from_eps(schedule, x_t, t, noise.detach() if freeze == "noise" else noise)
+        if freeze == "D":
+            clean = clean.detach()
+        c_out = 1 / torch.sqrt(1 / t**2 + 1 / schedule.sigma_data**2)
+        target = act.detach() if freeze == "action" else act
+        return sign * reduce((clean - target) ** 2, -1) / c_out**power
+
+    return loss
+
+
+def surrogate(denoise, schedule, act, t, eps):
+    weight = torch.ones_like(t)
+    grad = score_regularization_grad(denoise, schedule, act, t, eps, weight)
+    return (grad * act).sum(-1)
+
+
+good = 0.2 * math.exp(2)
+share = good / (good + 0.8)
+
+PLANTED = [
+    ("02.1", 1.0, "one of the clean points"),
+    ("02.1", 0.3, "noisy point itself"),
+    ("02.1", 0.375, "undoes the scaling"),
+    ("02.1", math.tanh(0.3 / 0.36), "forgot α"),
+    ("02.1", math.tanh(0.24 / 0.6), "variance"),
+    ("02.1", math.tanh(4 / 3), "½"),
+    ("02.1", 1 / (1 + math.exp(-4 / 3)), "probability"),
+    ("02.1", -math.tanh(2 / 3), "sign"),
+    ("02.1", 2 * math.tanh(2 / 3), "factor of 2"),
+    ("02.1", 0.0, "before x is seen"),
+    ("02.2", tweedie(lambda a, s: s), "unbroken"),
+    ("02.2", tweedie(lambda a, s: s, divide=False), "other way round"),
+    ("02.2", tweedie(lambda a, s: -s), "sign"),
+    ("02.2", tweedie(lambda a, s: 2 * s), "leave out only"),
+    ("02.2", tweedie(lambda a, s: 1, divide=False), "division by α"),
+    ("02.2", lambda schedule, x_t, t, eps: x_t, None),
+    ("02.2", lambda schedule, x_t, t, eps: eps, None),
+    ("02.2", lambda schedule, x_t, t, eps: 0 * x_t, None),
+    ("02.3", scales(lambda t: 12 * t - 6), "backwards"),
+    ("02.3", scales(lambda t: 12 - 24 * t), "squares"),
+    ("02.3", scales(lambda t: 3 - 6 * t), "from 3 to −3"),
+    ("02.3", scales(lambda t: 6 - 12 * t, root=lambda x: x), "sum to 1"),
+    ("02.3", scales(lambda t: 6 - 6 * t), "6 to 0"),
+    ("02.3", lambda t: (VP().alpha(t), VP().sigma(t) + 1e-3), "variance-preserving"),
+    ("02.3", lambda t: (torch.cos(1.5 * t + 0.05), torch.sin(1.5 * t + 0.05)), "no straight line"),
+    ("02.3", lambda t: (0 * t + 0.5**0.5, 0 * t + 0.5**0.5), None),
+    ("02.3", lambda t: (1 - t, t), "positive"),
+    ("04.1", -math.log(0.2), "not tilted"),
+    ("04.1", share, "share of the good mode"),
+    ("04.1", math.log(share), "sign"),
+    ("04.1", -math.log(1 - share), "bad mode"),
+    ("04.1", -math.log(good), "Normalise"),
+    ("04.1", -math.log(0.2 * math.exp(0.5) / (0.2 * math.exp(0.5) + 0.8)), "divided by λ"),
+    ("04.1", -math.log(0.2 * math.e / (0.2 * math.e + 0.8)), "forgot λ"),
+    ("04.1", -math.log2(share), "bits"),
+    ("04.1", 0.0, None),
+    ("04.2", lambda p, q: (p - q).mean(0), "nothing is swapped"),
+    ("04.2", lambda p, q: (q - p).mean(0), "flips the sign"),
+    ("04.2", lambda p, q: (torch.exp(q - p) * (p - q)).mean(0), "sign is not"),
+    ("04.2", lambda p, q: (torch.exp(q - p) * (q - p)).sum(0), "summed"),
+    ("04.2", lambda p, q: torch.exp(q - p) * (q - p), "Average over the points"),
+    ("04.2", lambda p, q: 2 * (torch.exp(q - p) * (q - p)).mean(0), "2 times"),
+    ("04.2", lambda p, q: (torch.exp(q) * (q - p)).mean(0), "come from π already"),
+    ("04.2", lambda p, q: torch.exp(q - p).mean(0), "nothing to learn"),
+    ("04.2", lambda p, q: -(torch.exp(q - p) * p).mean(0), "cross entropy"),
+    ("04.2", lambda p, q: (p - q).abs().mean(0), "absolute"),
+    ("04.3", mixture((0.5, -3, 1), (0.5, 3, 1)), "reverse KL seeks"),
+    ("04.3", mixture((0.7, -3, 0.5), (0.3, 3, 0.5)), "leaves out a hump"),
+    ("04.3", mixture((0.5, -1.2, 1), (0.5, 1.2, 1)), "run into each other"),
+    ("04.3", mixture((1, 0, 1)), "one hump"),
+    ("04.3", mixture((0.97, 0, 1), (0.03, 4, 0.5)), "holds only 3%"),
+    ("04.3", lambda x: mixture((0.5, -2, 1), (0.5, 2, 1))(x).exp(), "*log*"),
+    ("04.3", lambda x: -mixture((0.5, -2, 1), (0.5, 2, 1))(x), "dies out"),
+    ("04.3", lambda x: 0 * x, "dies out"),
+    ("05.1", 0.05, "no inverse temperature"),
+    ("05.1", beta(true=1.0), "1/s²"),
+    ("05.1", beta(true=2.0), "not 1/s"),
+    ("05.1", beta(true=0.25), "divided where you should multiply"),
+    ("05.1", 0.05**2 / beta(), "Upside down"),
+    ("05.1", 1 / beta(), "1/β"),
+    ("05.1", beta(weight=lambda a, s: s), "you used σ"),
+    ("05.1", beta(weight=lambda a, s: 1), "forgot the weight"),
+    ("05.1", beta(weight=lambda a, s: a / s), "default is σ²"),
+    ("05.1", beta(signal=lambda a: 1), "factor α"),
+    ("05.1", beta(std=0.5**0.5), "holds s², not s"),
+    ("05.1", beta(low=0.0, high=1.0), "[0.02, 0.98]"),
+    ("05.1", 2 * beta(), "factor of 2"),
+    ("05.2", gradient(baseline=True), "variance per dimension is 2.8"),
+    ("05.2", gradient(variance_weight), "not σ²"),
+    ("05.2", lambda d, s, act, t, eps: kl_weight(s, t)[:, None] * act, "mean has changed"),
+    ("05.2", gradient(factor=-1.0), "wrong sign"),
+    ("05.2", gradient(factor=2.0), "2 times"),
+    ("05.2", gradient(lambda schedule, t: torch.ones_like(t)), "ω = α/σ is missing"),
+    ("05.2", gradient(lambda s, t: s.sigma(t) / s.alpha(t)), "upside down"),
+    ("05.2", gradient(lambda s, t: s.alpha(t)), "division by σ"),
+    ("05.2", gradient(lambda s, t: 1 / s.sigma(t)), "forgot α"),
+    ("05.2", lambda denoise, s, act, t, eps: 0 * act, "zero"),
+    ("05.2", lambda denoise, s, act, t, eps: kl_weight(s, t)[:, None] * eps, "zero"),
+    ("05.3", variance_weight, "σ²"),
+    ("05.3", lambda s, t: 100 * variance_weight(s, t), "empty centre"),
+    ("05.3", lambda s, t: torch.ones_like(t), "too weak"),
+    ("05.3", lambda s, t: 100 * torch.ones_like(t), "ω = 1"),
+    ("05.3", kl_weight, "α/σ"),
+    ("05.3", lambda s, t: 0 * t, "nothing regularises"),
+    ("05.3", lambda s, t: -kl_weight(s, t), "away from the data"),
+    ("05.3", lambda s, t: 1 / kl_weight(s, t), None),
+    ("05.3", lambda s, t: 50 * t, "empty centre"),
+    ("06.1", 1 - math.exp(-1), "inside"),
+    ("06.1", math.exp(-2), "floor"),
+    ("06.1", 1.0, "summed"),
+    ("06.1", math.sqrt(0.5), "radius"),
+    ("06.1", math.exp(-0.5), "factors"),
+    ("06.1", math.erfc(1.0), "on the line"),
+    ("06.1", math.exp(-math.sqrt(2)), "its square"),
+    ("06.1", 100 * math.exp(-1), "percent"),
+    ("06.2", trust_region_loss, "Jacobian is still there"),
+    ("06.2", dtql(freeze="noise"), "predicted noise"),
+    ("06.2", dtql(freeze=""), "Jacobian is still there"),
+    ("06.2", dtql(freeze="action"), "the gradient is not"),
+    ("06.2", dtql(reduce=torch.sum), "mean over the coordinates"),
+    ("06.2", dtql(power=0), "c_out² is missing"),
+    ("06.2", dtql(power=1), "c_out must be squared"),
+    ("06.2", dtql(power=4), None),
+    ("06.2", dtql(sign=-1.0), "wrong sign"),
+    ("06.2", surrogate, "never the value"),
+    ("06.2", lambda denoise, s, act, t, eps: trust_region_loss(denoise, s, act.detach(), t, eps),
+     "Nothing in your loss depends"),
+    ("06.2", lambda denoise, s, act, t, eps: 0 * t, None),
+    ("06.3", lambda s: 1 + s**2 / 0.25, "DTQL's own weight"),
+    ("06.3", lambda s: torch.ones_like(s), "constant"),
+    ("06.3", lambda s: s, None),
+    ("06.3", lambda s: s**2, "C beside the narrow cluster"),
+    ("06.3", lambda s: 1 / s**2, "A, the likeliest"),
+    ("06.3", lambda s: (s > 2).float(), None),
+    ("06.3", lambda s: -1 / s, "negative"),
+    ("06.3", lambda s: 0 * s, "zero at every level"),
+    ("06.3", lambda s: EDM().cdf(s), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "answer", "hint"), PLANTED)
+def test_a_planted_wrong_answer_is_rejected_with_its_hint(name, answer, hint) -> None:
+    result = check(name, answer)
+    assert result.answered
+    assert not result.passed
+    assert "cannot be used" not in result.hint
+    assert hint is None or hint in result.hint
+
+
+def test_every_task_has_wrong_answers_planted() -> None:
+    planted = Counter(name for name, _, _ in PLANTED)
+    assert set(planted) == {found.id for found in tasks()}
+    assert min(planted.values()) >= 5
+
+
+def test_no_hint_gives_the_answer_away() -> None:
+    numbers = {"02.1": "0.58", "04.1": "0.43", "05.1": "1.08", "06.1": "0.36"}
+    for name, answer, _ in PLANTED:
+        if name in numbers:
+            assert numbers[name] not in check(name, answer).hint
+            assert numbers[name] not in task(name).text
