@@ -1,0 +1,211 @@
+"""Right answers pass however they are written, and the texts state what is so."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffteach.course import check, dtql, srpo, task, tasks
+from diffteach.course.solutions import SOLUTIONS
+from diffteach.explore import lessons
+from diffteach.objectives import score_regularization_grad, trust_region_loss, variance_weight
+from diffteach.schedule import EDM, VP
+from diffteach.toys import GaussianMixture
+
+IDS = [found.id for found in tasks()]
+
+
+def test_there_are_three_tasks_of_three_kinds_to_each_lesson() -> None:
+    assert set(SOLUTIONS) == set(IDS)
+    for lesson in ("02", "04", "05", "06"):
+        found = tasks(lesson)
+        assert [t.id for t in found] == [f"{lesson}.{n}" for n in (1, 2, 3)]
+        assert [t.kind for t in found] == ["compute", "break it", "design"]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_the_reference_solution_passes(name) -> None:
+    result = check(name, SOLUTIONS[name])
+    assert result.passed, result.hint
+    assert result.hint == task(name).right
+
+
+def tilted_forward(log_pi, log_target):
+    """Self-normalised weights, as in weighted regression."""
+    log_ratio = log_target - log_pi
+    return (torch.softmax(log_ratio, 0) * log_ratio).sum(0)
+
+
+def bregman_forward(log_pi, log_target):
+    ratio = torch.exp(log_target - log_pi)
+    return (ratio * ratio.log() - ratio + 1).mean(0)
+
+
+def switched_baseline(denoise, schedule, act, t, eps):
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    with_it, without = (
+        score_regularization_grad(denoise, schedule, act, t, eps, alpha / sigma, baseline)
+        for baseline in (True, False)
+    )
+    return torch.where((sigma > 0.5 * alpha)[:, None], with_it, without)
+
+
+def frozen_by_hand(denoise, schedule, act, t, eps):
+    noise = denoise(act + t[:, None] * eps, t)
+    clean = (act + t[:, None] * (eps - noise)).detach()
+    c_out = t * schedule.sigma_data / torch.sqrt(t**2 + schedule.sigma_data**2)
+    return (((clean - act) / c_out[:, None]) ** 2).sum(-1) / 2
+
+
+def rough_base_with_peaks(x):
+    return torch.log(torch.exp(-(x**2) / 18) * (1 + 0.9 * torch.cos(math.pi * (x - 1) / 2)))
+
+
+OTHERS = [
+    ("02.1", 0.583),
+    ("02.1", torch.tensor([0.5828])),
+    ("02.2", lambda s, x_t, t, eps: x_t / s.alpha(t)[:, None] - eps / s.alpha(t)[:, None]),
+    ("02.3", lambda t: torch.stack(SOLUTIONS["02.3"](t)).unbind(0)),
+    ("02.3", lambda t: [1 / torch.sqrt(1 + torch.exp(12 * t - 6)),
+                        1 / torch.sqrt(1 + torch.exp(6 - 12 * t))]),
+    ("04.1", np.float32(0.433)),
+    ("04.2", tilted_forward),
+    ("04.2", bregman_forward),
+    ("04.3", rough_base_with_peaks),
+    ("04.3", lambda x: SOLUTIONS["04.3"](x).double() + 7),
+    ("05.1", np.array(1.08)),
+    ("05.2", switched_baseline),
+    ("05.3", lambda s, t: 20 * s.alpha(t) / s.sigma(t)),
+    ("05.3", lambda s, t: 100.0 * (t < 0.1)),
+    ("06.1", 0.37),
+    ("06.2", frozen_by_hand),
+    ("06.3", lambda s: 1 / s),
+    ("06.3", lambda s: torch.exp(-2 * s)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "answer"), OTHERS)
+def test_other_right_answers_pass_too(name, answer) -> None:
+    result = check(name, answer)
+    assert result.passed, result.hint
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_open_task_is_kindly_said_to_be_open(name) -> None:
+    starter = {}
+    exec(task(name).starter, starter)
+    (left,) = (value for key, value in starter.items() if key != "__builtins__")
+    for answer in (None, ..., left):
+        result = check(name, answer)
+        assert (result.answered, result.passed) == (False, False)
+        assert "not answered yet" in repr(result)
+
+
+def test_texts_and_verdicts_are_shown_in_terminals_and_notebooks() -> None:
+    found = task("06.1")
+    assert found.text in repr(found)
+    assert found.text in found._repr_markdown_()
+    assert "outside = ..." in found._repr_markdown_()
+    right, wrong = check("06.1", math.exp(-1)), check("06.1", math.exp(-2))
+    assert repr(right).startswith("06.1: right.")
+    assert repr(wrong).startswith("06.1: not yet.")
+    assert right._repr_markdown_().startswith("**✓ 06.1")
+    assert wrong.hint in wrong._repr_markdown_()
+    assert bool(right) is True
+    assert bool(wrong) is False
+
+
+def test_checks_are_deterministic_and_leave_the_random_state_alone() -> None:
+    def noisy(schedule, x_t, t, eps):
+        return x_t + torch.randn_like(x_t)
+
+    before = torch.get_rng_state()
+    assert check("02.2", noisy) == check("02.2", noisy)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_a_function_does_to_its_arguments_is_not_felt() -> None:
+    def careless(sigma):
+        sigma.mul_(0)
+        return sigma + 1
+
+    assert "constant" in check("06.3", careless).hint
+    assert check("06.3", SOLUTIONS["06.3"]).passed
+
+
+def test_checks_work_where_gradients_are_off() -> None:
+    with torch.no_grad():
+        assert check("06.2", SOLUTIONS["06.2"]).passed
+
+
+@pytest.mark.parametrize("name", [name for name in IDS if callable(SOLUTIONS[name])])
+def test_a_check_asks_for_little_work(name) -> None:
+    """Well below two seconds on any machine, since few rows go through an exact denoiser."""
+    answer, asked = SOLUTIONS[name], []
+
+    def counted(*args):
+        asked.append(sum(a.numel() for a in args if isinstance(a, torch.Tensor)))
+        return answer(*args)
+
+    assert check(name, counted).passed
+    assert len(asked) <= 2
+    assert sum(asked) <= 60_000
+
+
+@pytest.mark.parametrize(
+    ("name", "explorable"),
+    [
+        ("02.2", lessons.noise_and_scores),
+        ("04.2", lessons.mode_seeking),
+        ("05.2", lessons.score_regularization),
+        ("06.2", lessons.trust_region),
+    ],
+)
+def test_what_is_broken_goes_into_the_lessons_explorable(name, explorable) -> None:
+    assert explorable().try_(SOLUTIONS[name]).error == ""
+
+
+def test_05_2_states_the_variance_with_the_baseline() -> None:
+    t = (0.02 + 0.96 * (torch.arange(4000) + 0.5) / 4000).double()
+    alpha, sigma = VP().alpha(t), VP().sigma(t)
+    spread = (alpha / sigma) ** 2 * (alpha**2 * 0.25 / (alpha**2 * 0.25 + sigma**2)) ** 2
+    assert float(spread.mean()) == pytest.approx(2.8, abs=0.05)
+
+
+def test_05_3_the_default_weight_fails_however_strong() -> None:
+    t = srpo._times(64).float()
+    for factor in (1.0, 10.0, 100.0):
+        weight = factor * variance_weight(VP(), t)
+        distance = torch.cdist(srpo._regularised(weight, t)[1], srpo._modes()).min(1).values
+        assert int((distance <= 0.71).sum()) < 20
+
+
+def test_06_1_the_loss_of_one_gaussian_is_the_formula_in_the_text() -> None:
+    levels, shares = dtql.fields.noise_levels(EDM(), 400)
+    eps, weights = dtql.fields.hermite(6)
+    denoise = GaussianMixture(torch.zeros(1, 2), 0.5).denoiser(EDM())
+    a = torch.tensor([0.6, -0.4])
+    n = (len(levels), len(eps))
+    loss = trust_region_loss(
+        denoise,
+        EDM(),
+        a.expand(n[0] * n[1], 2),
+        levels.repeat_interleave(n[1]),
+        eps.repeat(n[0], 1),
+    ).reshape(n)
+    mean = float((loss @ weights) @ shares)
+    assert mean == pytest.approx(0.5 + float(a.square().sum()), abs=5e-3)
+
+
+def test_06_3_states_both_rankings() -> None:
+    points = torch.tensor(dtql._POINTS)
+    law = GaussianMixture(torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), torch.tensor([0.2, 1.0]))
+    likely, between, beside = law.log_prob(points).tolist()
+    assert likely > between + 1 > beside + 2
+    levels, shares, residual = dtql._residuals()
+    own = 1 + (levels / 0.5).double() ** 2
+    loss = (shares * own * residual).sum(-1)
+    assert loss[2] < 0.8 * loss[1]
