@@ -94,7 +94,7 @@ def reverse_sampling_target(
     x_t: Float[Tensor, "B A"],
     t: Shaped[Tensor, " B"],
     eps: Float[Tensor, "M B A"],
-    temperature: float | Float[Tensor, ""],
+    temperature: float | int | Float[Tensor, ""],
 ) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
     """Denoising target sum(w eps)/sum(w) with w = exp(Q(x_0)/temperature), and log mean w.
 
@@ -146,7 +146,7 @@ def td_target(
     rew: Float[Tensor, " B"],
     done: Float[Tensor, " B"] | Bool[Tensor, " B"],
     next_value: Float[Tensor, " B"],
-    discount: float,
+    discount: float | int,
 ) -> Float[Tensor, " B"]:
     """rew + discount (1 - done) next_value; `done` is termination, a truncation bootstraps."""
     return rew + discount * (1 - done.to(rew.dtype)) * next_value

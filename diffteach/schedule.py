@@ -41,10 +41,10 @@ class VP:
     Times lie in [0, t_max]; training draws them from [t_min, t_max].
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-    t_min: float = 1e-3
-    t_max: float = 1.0
+    beta_min: float | int = 0.1
+    beta_max: float | int = 20.0
+    t_min: float | int = 1e-3
+    t_max: float | int = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
@@ -88,9 +88,9 @@ class EDM:
     truncated to [sigma_min, sigma_max]; its distribution function is s^2 / (s^2 + sigma_data^2).
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    sigma_data: float = 0.5
+    sigma_min: float | int = 0.002
+    sigma_max: float | int = 80.0
+    sigma_data: float | int = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
@@ -170,19 +170,19 @@ def _steps(n: int) -> Float[Tensor, " T"]:
     return torch.arange(1, n + 1, dtype=torch.float64)
 
 
-def linear_betas(n: int, low: float = 1e-4, high: float = 2e-2) -> Float[Tensor, " n"]:
+def linear_betas(n: int, low: float | int = 1e-4, high: float | int = 2e-2) -> Float[Tensor, " n"]:
     """Linear betas of DDPM (Ho et al. 2020)."""
     return (low + (high - low) * (_steps(n) - 1) / max(n - 1, 1)).float()
 
 
-def relax_betas(n: int, scale: float = 0.8) -> Float[Tensor, " n"]:
+def relax_betas(n: int, scale: float | int = 0.8) -> Float[Tensor, " n"]:
     """scale * linspace(1e-4, 0.999, n): SDAC and DPMD use 0.8; DACER, DIPO and QVPO there 0.3."""
     if not 0 < scale <= 1:
         raise ValueError(f"scale must lie in (0, 1], got {scale}")
     return linear_betas(n, scale * 1e-4, scale * 0.999)
 
 
-def cosine_betas(n: int, offset: float = 0.008) -> Float[Tensor, " n"]:
+def cosine_betas(n: int, offset: float | int = 0.008) -> Float[Tensor, " n"]:
     """Cosine betas, capped at 0.999 (Nichol & Dhariwal 2021, grid 0..n over n)."""
 
     def level(k: Tensor) -> Tensor:
@@ -192,7 +192,9 @@ def cosine_betas(n: int, offset: float = 0.008) -> Float[Tensor, " n"]:
     return (1 - level(k) / level(k - 1)).clamp(max=0.999).float()
 
 
-def vp_betas(n: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Float[Tensor, " n"]:
+def vp_betas(
+    n: int, beta_min: float | int = 0.1, beta_max: float | int = 10.0
+) -> Float[Tensor, " n"]:
     """Few-step discretisation of the VP SDE (Diffusion-QL, IDQL, QSM; T = 5 there)."""
     k = _steps(n)
     return -torch.expm1(-beta_min / n - 0.5 * (beta_max - beta_min) * (2 * k - 1) / n**2).float()
@@ -204,10 +206,10 @@ def _scales(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def perturb(
     schedule: Schedule,
-    x0: Float[Tensor, "*M B A"],
+    x0: Float[Tensor, "*#M B A"],
     t: Shaped[Tensor, " B"],
-    eps: Float[Tensor, "*M B A"],
-) -> Float[Tensor, "*M B A"]:
+    eps: Float[Tensor, "*#M B A"],
+) -> Float[Tensor, "... B A"]:
     """Noisy points x_t = alpha(t) x0 + sigma(t) eps."""
     alpha, sigma = _scales(schedule, t)
     return alpha * x0 + sigma * eps
@@ -215,10 +217,10 @@ def perturb(
 
 def x0_from_eps(
     schedule: Schedule,
-    x_t: Float[Tensor, "*M B A"],
+    x_t: Float[Tensor, "*#M B A"],
     t: Shaped[Tensor, " B"],
-    eps: Float[Tensor, "*M B A"],
-) -> Float[Tensor, "*M B A"]:
+    eps: Float[Tensor, "*#M B A"],
+) -> Float[Tensor, "... B A"]:
     """Denoised point (x_t - sigma eps)/alpha; for the optimal eps it is E[x_0 | x_t] (Tweedie)."""
     alpha, sigma = _scales(schedule, t)
     return (x_t - sigma * eps) / alpha
@@ -226,10 +228,10 @@ def x0_from_eps(
 
 def eps_from_x0(
     schedule: Schedule,
-    x_t: Float[Tensor, "*M B A"],
+    x_t: Float[Tensor, "*#M B A"],
     t: Shaped[Tensor, " B"],
-    x0: Float[Tensor, "*M B A"],
-) -> Float[Tensor, "*M B A"]:
+    x0: Float[Tensor, "*#M B A"],
+) -> Float[Tensor, "... B A"]:
     """Noise (x_t - alpha x0)/sigma."""
     alpha, sigma = _scales(schedule, t)
     return (x_t - alpha * x0) / sigma
@@ -249,7 +251,7 @@ def eps_from_score(
     return -schedule.sigma(t).unsqueeze(-1) * score
 
 
-def clip_denoised(denoise: Denoise, schedule: Schedule, limit: float) -> Denoise:
+def clip_denoised(denoise: Denoise, schedule: Schedule, limit: float | int) -> Denoise:
     """A denoiser whose denoised point is clamped to [-limit, limit] (DTQL's D4RL setting).
 
     Where the clamp is active no gradient flows through the denoiser.
