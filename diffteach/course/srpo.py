@@ -218,8 +218,8 @@ TASKS = (
             "regularisation gradient (B, 2) so that its mean over ε is unchanged at every t and "
             "its variance per dimension, averaged over t in [0.02, 0.98], is at most 0.3 on "
             "N(m, 0.5²I). With the baseline, ω·(ε̂(a_t, t) − ε), it is 2.8. `perturb(schedule, act, "
-            "t, eps)` is a_t. Hand your function to `explorable.try_`: the points go to the same "
-            "places."
+            "t, eps)` is a_t. Hand your function to `explorable.try_`: the points go where "
+            "the library's α/σ takes them."
         ),
         starter="def gradient(denoise, schedule, act, t, eps):\n    ...",
         judge=_judge_without_baseline,
