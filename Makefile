@@ -8,11 +8,12 @@ BIN    := $(VENV)/bin
 # Paths in recipes are relative, and a busy machine must not be made busier: the order is ours.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all check bench clean browser
+.PHONY: help lab pages test test-all check bench clean browser
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make lab        open the course in JupyterLab (PORT=9000, NO_BROWSER=1)"
+	@echo "make pages      write every lesson's page to docs/pages"
 	@echo "make test       every test but the slow ones"
 	@echo "make test-all   the slow ones too"
 	@echo "make check      format, lint, types, notebooks without outputs, fast tests"
@@ -74,6 +75,10 @@ lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
 	  --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
 	  $(LAB_OPTIONS)
+
+# The pages are committed, so that a lesson can be seen before anything is installed.
+pages: $(VENV)/.lab
+	$(BIN)/python -m diffteach pages docs/pages
 
 # --- tests -------------------------------------------------------------------------------------
 

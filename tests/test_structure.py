@@ -52,7 +52,7 @@ HOMES = {
 LAZY = ("matplotlib", "ipywidgets", "anywidget", "gymnasium", "minari", "ray", "sklearn")
 STRANGERS = ("methods",)  # the modules of these packages never import each other
 BASES = {
-    *("Module", "Env", "AnyWidget"),
+    *("Module", "Function", "Env", "AnyWidget"),  # Function: torch.autograd
     *("Protocol", "NamedTuple", "TypedDict", "Enum", "IntEnum", "StrEnum"),
     *(n for n, o in vars(builtins).items() if isinstance(o, type) and issubclass(o, Exception)),
 }

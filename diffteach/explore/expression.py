@@ -30,8 +30,8 @@ def _parse(text: str) -> str | float | tuple[Any, ...]:
 
 def _convert(node: ast.expr, text: str) -> str | float | tuple[Any, ...]:
     match node:
-        case ast.Constant(value=bool() | int() | float()):
-            return float(node.value)
+        case ast.Constant(value=bool() | int() | float() as value):
+            return float(value)
         case ast.Name():
             return node.id
         case ast.BinOp() if type(node.op) in _BINARY:
@@ -165,7 +165,10 @@ def evaluate(
 
     Of two arrays the shapes must agree, or the last axis of one must match the other's.
     """
-    spatial = {"at": lambda f, p: at(f, p, bounds), "argmin": lambda f: argmin(f, bounds)}
+    spatial: dict[str, Callable[..., Any]] = {
+        "at": lambda f, p: at(f, p, bounds),
+        "argmin": lambda f: argmin(f, bounds),
+    }
 
     def walk(tree: Any) -> Any:
         if isinstance(tree, str):

@@ -98,3 +98,38 @@ def _inside(text: str) -> str:
 def write(explorable: Showable, path: str | Path) -> Path:
     """Write the page; OSError in one sentence, and no half-written file, if that cannot be done."""
     return write_bytes(html(explorable).encode(), Path(path))
+
+
+def index(entries: Iterable[tuple[str, str]], path: str | Path) -> Path:
+    """Write a page of links to pages beside it, given as (file name, title)."""
+    rows = "\n".join(
+        f'<li><a href="{markup.escape(name)}">{markup.escape(title)}</a></li>'
+        for name, title in entries
+    )
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>diffteach</title>
+<style>{_paper()}
+main{{font:1.1rem/1.8 system-ui,sans-serif;padding:3rem 2rem;max-width:40rem}}
+body{{color:{colors.LIGHT["ink"]}}}a{{color:{colors.LIGHT["blue"]}}}
+@media(prefers-color-scheme:dark){{body{{color:{colors.DARK["ink"]}}}a{{color:{colors.DARK["blue"]}}}}}
+</style>
+</head>
+<body>
+<main>
+<h1>diffteach</h1>
+<p>Living pictures of diffusion policies: each page works on its own, from disk, without a
+network.</p>
+<ul>
+{rows}
+</ul>
+</main>
+</body>
+</html>
+"""
+    return write_bytes(text.encode(), Path(path))

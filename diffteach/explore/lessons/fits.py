@@ -46,7 +46,8 @@ def log_target(target: Array, x: Array) -> tuple[Array, Array]:
 def log_density(target: Array, box: Array, size: float) -> Array:
     """log p on a size x size grid over the box."""
     n = int(size)
-    y, x = np.meshgrid(np.linspace(*box[2:], n), np.linspace(*box[:2], n), indexing="ij")
+    x0, x1, y0, y1 = box
+    y, x = np.meshgrid(np.linspace(y0, y1, n), np.linspace(x0, x1, n), indexing="ij")
     return log_target(target, np.stack([x, y], -1).reshape(-1, 2))[0].reshape(n, n)
 
 

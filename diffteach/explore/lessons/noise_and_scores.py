@@ -63,7 +63,7 @@ WORDS = (
     "where there are none.|one origin dominates, so the average looks like a clean point.}"
 )
 
-READOUTS = (
+READOUTS: tuple[Readout, ...] = (
     Readout("α_t", "alpha", ".3f"),
     Readout("σ_t", "sigma", ".3f"),
     Readout("distance of x̂₀ to the data", "far", ".3f", when="revealed"),
@@ -93,7 +93,7 @@ def _stacks(
     means = getattr(law, "means", torch.empty(0, 2))
     few = 0 < len(means) <= 40
     data = toys.load(density, 400, seed)[0]
-    t = torch.tensor(TIMES)
+    times = torch.tensor(TIMES)
     stacks = {
         "logp": Stack(torch.stack(log_p).clamp(min=-60).numpy(), knots, bits=10),
         "x0": Stack(torch.stack(x0).numpy(), knots),
@@ -102,8 +102,8 @@ def _stacks(
         "centres": Stack((means if few else data).numpy()),
         "box": Stack(np.array(BOUNDS)),
         "where_arrows": Stack(fields.thin(np.zeros((size, size, 2)), BOUNDS, 15)[0]),
-        "alpha": Stack(SCHEDULE.alpha(t).numpy(), knots),
-        "sigma": Stack(SCHEDULE.sigma(t).numpy(), knots),
+        "alpha": Stack(SCHEDULE.alpha(times).numpy(), knots),
+        "sigma": Stack(SCHEDULE.sigma(times).numpy(), knots),
         "few": Stack(np.array(float(few))),
         "spread": Stack(np.array(_spread(law, few))),
     }

@@ -31,11 +31,15 @@ from diffteach.explore.scene import (
 )
 from diffteach.objectives import kl_weight, score_regularization_grad, unit_weight, variance_weight
 from diffteach.schedule import VP
-from diffteach.types import Denoise
+from diffteach.types import Denoise, Schedule
 
 SCHEDULE = VP()
 DENSITIES = tuple(n for n in parts.DENSITIES if toys.window(n) == 4.5)
-WEIGHTS = {"σ²": variance_weight, "1": unit_weight, "α/σ": kl_weight}
+WEIGHTS: Mapping[str, Callable[[Schedule, Tensor], Tensor]] = {
+    "σ²": variance_weight,
+    "1": unit_weight,
+    "α/σ": kl_weight,
+}
 T0 = tuple(float(t) for t in np.linspace(0.02, 0.98, 9))
 TIMES = 0.02 + 0.96 * (torch.arange(48) + 0.5) / 48
 HALF = 5.0
@@ -71,7 +75,7 @@ FUNCTIONS = (
 )
 
 
-def precision(weight: Callable[[VP, Tensor], Tensor], std: float) -> float:
+def precision(weight: Callable[[Schedule, Tensor], Tensor], std: float | int) -> float:
     """Curvature c that a weight puts on N(m, std^2): the force is c (a - m) (METHODS of SRPO).
 
     c = E_t[w sigma alpha/(alpha^2 std^2 + sigma^2)] over t ~ U(.02, .98).
@@ -98,16 +102,12 @@ def mode_of(density: toys.Density) -> tuple[np.ndarray, float]:
     return np.array([-HALF + j * h, -HALF + i * h]), std
 
 
-def _one_time(schedule: VP, t: Tensor) -> Tensor:
-    return kl_weight(schedule, t)
-
-
 @lru_cache(maxsize=4)
 def _pulls(density: str, denoiser: str, seed: int, size: int) -> tuple[list[fields.Pull], ...]:
     denoise = parts.denoiser_of(density, SCHEDULE, denoiser, seed)
     averaged = [fields.pull(denoise, SCHEDULE, TIMES, w, BOUNDS, size) for w in WEIGHTS.values()]
     single = [
-        fields.pull(denoise, SCHEDULE, torch.tensor([t]), _one_time, BOUNDS, size) for t in T0
+        fields.pull(denoise, SCHEDULE, torch.tensor([t]), kl_weight, BOUNDS, size) for t in T0
     ]
     return averaged, single
 
@@ -143,7 +143,8 @@ def _stacks(density: str, denoiser: str, seed: int, size: int) -> dict[str, Stac
     t0 = torch.tensor(T0)
     a0, s0 = SCHEDULE.alpha(t0).numpy(), SCHEDULE.sigma(t0).numpy()
     chosen, every = {"weight": (1.0, 2.0, 3.0)}, {"weight": (0.0, 1.0, 2.0, 3.0)}
-    knots, off_on = {"t0": T0}, {"baseline": (0.0, 1.0)}
+    knots = {"t0": T0}
+    off_on: dict[str, tuple[float, ...]] = {"baseline": (0.0, 1.0)}
     means = getattr(law, "means", torch.empty(0, 2))
     modes = means if 0 < len(means) <= 40 else torch.empty(0, 2)
     points = toys.load(density, 400, seed)[0]
@@ -228,7 +229,7 @@ def _layers() -> tuple[Layer, ...]:
             xy="probe_reg",
             shape="star",
             color="green",
-            label="the probe, regularised",
+            label="regularised",
             when="revealed",
         ),
         layer("line", 1, x="times", y="law_off", color="orange", legend="law, without baseline"),
@@ -333,7 +334,7 @@ def scene(
     stacks = _stacks(density, denoiser, seed, size)
     few = len(stacks["centres"].data) <= 40
     let, layers = {**LET, "few": "1" if few else "0"}, _layers()
-    panels = (
+    panels: tuple[Panel, ...] = (
         Panel("targets and where regularisation takes them"),
         Panel(
             "variance of one gradient",

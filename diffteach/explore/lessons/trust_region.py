@@ -15,6 +15,7 @@ from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
     Handle,
+    Layer,
     Panel,
     Param,
     Prediction,
@@ -112,7 +113,7 @@ LET: Mapping[str, str] = {
     "gap": "at(trust, probe) + at(logp, probe)/2",
 }
 
-LAYERS = (
+LAYERS: tuple[Layer, ...] = (
     layer("heat", field="picture", colors="sequential", when="show == 2", label="log p"),
     layer(
         "heat",
@@ -138,7 +139,7 @@ LAYERS = (
         xy="optimum",
         shape="star",
         color="green",
-        label="optimum of λ·L_TR − Q",
+        label="optimum",
         when="revealed",
     ),
 )
@@ -150,7 +151,7 @@ WORDS = (
     "{loss_rise:.2f}, −½ log p by {logp_fall:.2f}."
 )
 
-READOUTS = (
+READOUTS: tuple[Readout, ...] = (
     Readout("L_TR at the probe", "at(trust, probe)", ".3f"),
     Readout("log p at the probe", "at(logp, probe)", ".3f"),
     Readout("difference L_TR + ½ log p", "gap", ".3f"),
@@ -201,12 +202,13 @@ def scene(
     stacks = _stacks(density, denoiser, schedule, seed, size)
     loss = stacks["integrated"].data[0]
     let = {**LET, "top": repr(float(np.quantile(loss, 0.93)))}
-    layers, readouts, panels = LAYERS, READOUTS, (Panel("the library's loss"),)
+    layers, readouts = LAYERS, READOUTS
+    panels: tuple[Panel, ...] = (Panel("L_TR(a)"),)
     if mine is not None:
         more, extra, reads = _own(mine, density, denoiser, schedule, seed)
         stacks |= more
         layers, readouts = (*layers, *extra), (*readouts, *reads)
-        panels = (*panels, Panel("yours"))
+        panels = (*panels, Panel("your loss"))
     origin = "exact denoiser" if denoiser == "exact" else "denoiser trained on 10,000 points"
     return Scene(
         name="trust_region",
