@@ -13,7 +13,7 @@ from typing import Any
 from diffteach.explore import colors
 from diffteach.explore.files import write_bytes
 from diffteach.explore.pack import pack
-from diffteach.explore.scene import Function, Scene, Showable
+from diffteach.explore.scene import Operation, Scene, Showable
 
 _SHARED = ("value", "words", "scene", "theme", "contour", "draw", "panel", "controls", "share")
 _POLICY = (
@@ -35,7 +35,7 @@ def style() -> str:
     return (_ROOT / "style.css").read_text("utf-8")
 
 
-def _functions(functions: Iterable[Function]) -> str:
+def _functions(functions: Iterable[Operation]) -> str:
     # One closure per source: lessons may use any name without meeting another's or the engine's.
     names: dict[str, list[str]] = {}
     for function in functions:

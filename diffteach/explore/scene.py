@@ -232,7 +232,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Function:
+class Operation:
     """A function of formulas that a lesson brings along: in Python and, alike, in JavaScript.
 
     `javascript` is a source that declares a function of this name; it may declare others, and
@@ -260,7 +260,7 @@ class Scene:
     panels: tuple[Panel, ...] = (Panel(),)
     readouts: tuple[Readout, ...] = ()
     prediction: Prediction | None = None
-    functions: tuple[Function, ...] = ()
+    functions: tuple[Operation, ...] = ()
     note: str = ""
 
     def __post_init__(self) -> None:

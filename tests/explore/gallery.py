@@ -6,7 +6,7 @@ import numpy as np
 
 from diffteach.explore.scene import (
     Choice,
-    Function,
+    Operation,
     Handle,
     Panel,
     Prediction,
@@ -165,7 +165,7 @@ def build(mine=None, tilt: str = "level", n: int = 48) -> Scene:
         panels=PANELS,
         readouts=READOUTS,
         prediction=Prediction("Where is the lowest point?", "best", 0.4),
-        functions=(Function("swirl", swirl, SWIRL),),
+        functions=(Operation("swirl", swirl, SWIRL),),
         note="A scene for tests; </script> is only text.",
     )
 

@@ -15,7 +15,7 @@ from diffteach.explore.lessons.fits import FUNCTIONS as FITS
 from diffteach.explore.lessons.fits import STEPS
 from diffteach.explore.scene import (
     Choice,
-    Function,
+    Operation,
     Handle,
     Layer,
     Panel,
@@ -39,7 +39,7 @@ TARGETS: Mapping[str, tuple[tuple[tuple[float, float], float], ...]] = {
 _OWN_LAM = tuple(float(v) for v in np.geomspace(0.1, 30.0, 9))
 _OWN_STEPS, _OWN_SAMPLES = 200, 64
 _SOURCE = parts.source("mode_seeking.js")
-FUNCTIONS = tuple(Function(name, python, _SOURCE) for name, python in FITS.items())
+FUNCTIONS = tuple(Operation(name, python, _SOURCE) for name, python in FITS.items())
 
 
 def behaviour(target: str, bad: float) -> GaussianMixture:

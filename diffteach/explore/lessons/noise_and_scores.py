@@ -15,7 +15,7 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
-    Function,
+    Operation,
     Handle,
     Layer,
     Panel,
@@ -177,8 +177,8 @@ def scene(
             wrong="Not there: it answers with the average over every clean origin, weighted.",
         ),
         functions=(
-            Function("vectorsAt", parts.vectors_at, _SOURCE),
-            Function("listed", lambda p: np.atleast_2d(p), _SOURCE),
+            Operation("vectorsAt", parts.vectors_at, _SOURCE),
+            Operation("listed", lambda p: np.atleast_2d(p), _SOURCE),
         ),
         note=f"{denoiser} denoiser; fields on a {size} × {size} grid at {len(TIMES)} noise levels, "
         "linear in between",

@@ -16,7 +16,7 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
-    Function,
+    Operation,
     Handle,
     Layer,
     Panel,
@@ -70,8 +70,8 @@ def descend(
 
 _SOURCE = parts.source("vectors.js") + parts.source("score_regularization.js")
 FUNCTIONS = (
-    Function("descend", descend, _SOURCE),
-    Function("vectorsAt", parts.vectors_at, _SOURCE),
+    Operation("descend", descend, _SOURCE),
+    Operation("vectorsAt", parts.vectors_at, _SOURCE),
 )
 
 
