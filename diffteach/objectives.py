@@ -103,6 +103,8 @@ def reverse_sampling_target(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {float(temperature):g}")
+    if len(eps) == 0:
+        raise ValueError("eps must hold at least one particle, got none")
     with torch.no_grad():
         log_w = q(x0_from_eps(schedule, x_t, t, eps)) / temperature
         target = torch.einsum("mb,mba->ba", torch.softmax(log_w, 0), eps)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from diffteach.schedule import EDM, VP, Discrete, x0_from_eps
+from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive, x0_from_eps
 from diffteach.types import Denoise, Schedule
 
 
@@ -25,8 +25,7 @@ def time_grid(
     Discrete levels are spaced evenly and at most as many as there are; the default rho is 7 on EDM
     (Karras et al. 2022, Eq. 5) and 2 on VP. ValueError for steps < 1 or rho <= 0.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    check_count("steps", steps)
     if isinstance(schedule, Discrete):
         last = len(schedule) - 1
         even = torch.linspace(last, 0, min(steps, last + 1), dtype=torch.float64)
@@ -35,7 +34,9 @@ def time_grid(
         low, high, default = schedule.sigma_min, schedule.sigma_max, 7.0
     else:
         low, high, default = schedule.t_min, schedule.t_max, 2.0
-    power = 1 / (default if rho is None else _positive("rho", rho))
+    rho = default if rho is None else rho
+    check_positive("rho", rho)
+    power = 1 / rho
     return torch.linspace(high**power, low**power, steps).pow(1 / power).clamp(low, high)
 
 
@@ -115,7 +116,7 @@ def ancestral(
     [-limit, limit] at each level. Yields after each of the T steps.
     """
     if limit is not None:
-        _positive("limit", limit)
+        check_positive("limit", limit)
     for k in reversed(range(len(schedule))):
         t = torch.full((len(x_t),), k, device=x_t.device)
         x0 = x0_from_eps(schedule, x_t, t, denoise(x_t, t))
@@ -155,7 +156,10 @@ def sample(
     if isinstance(schedule, Discrete):
         return draw(ancestral(denoise, schedule, noise, generator, limit))
     points = draw(heun(denoise, schedule, noise, time_grid(schedule, steps).to(noise.device)))
-    return points if limit is None else points.clamp(-_positive("limit", limit), limit)
+    if limit is None:
+        return points
+    check_positive("limit", limit)
+    return points.clamp(-limit, limit)
 
 
 def best_of(
@@ -164,9 +168,3 @@ def best_of(
     """For each row the candidate of the greatest value."""
     best = values.argmax(0)
     return candidates[best, torch.arange(len(best), device=best.device)]
-
-
-def _positive(name: str, value: float | int) -> float | int:
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value

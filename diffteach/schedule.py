@@ -15,9 +15,20 @@ from torch import Tensor
 from diffteach.types import Denoise, Schedule
 
 
+def check_positive(name: str, value: float | int) -> None:
+    """ValueError unless value > 0."""
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """ValueError unless value >= least."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def _uniform(n: int, generator: torch.Generator | None) -> Float[Tensor, " n"]:
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    check_count("n", n)
     device = generator.device if generator is not None else None
     return torch.rand(n, generator=generator, device=device, dtype=torch.float64)
 
@@ -98,8 +109,7 @@ class EDM:
                 f"sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max, "
                 f"got {self.sigma_min} and {self.sigma_max}"
             )
-        if not self.sigma_data > 0:
-            raise ValueError(f"sigma_data must be positive, got {self.sigma_data}")
+        check_positive("sigma_data", self.sigma_data)
 
     def alpha(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Signal scale: 1."""
@@ -165,8 +175,7 @@ class Discrete:
 
 
 def _steps(n: int) -> Float[Tensor, " T"]:
-    if n < 1:
-        raise ValueError(f"the number of steps must be at least 1, got {n}")
+    check_count("the number of steps", n)
     return torch.arange(1, n + 1, dtype=torch.float64)
 
 
@@ -256,8 +265,7 @@ def clip_denoised(denoise: Denoise, schedule: Schedule, limit: float | int) -> D
 
     Where the clamp is active no gradient flows through the denoiser.
     """
-    if not limit > 0:
-        raise ValueError(f"limit must be positive, got {limit}")
+    check_positive("limit", limit)
 
     def clipped(x_t: Tensor, t: Tensor) -> Tensor:
         x0 = x0_from_eps(schedule, x_t, t, denoise(x_t, t)).clamp(-limit, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffteach.schedule import check_count
 from diffteach.types import Agent, Batch, Metrics
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
@@ -50,43 +52,49 @@ class Source(Protocol):
 
 
 class Stream:
-    """An endless table of random rows whose position is two integers.
+    """An endless table of random rows whose state is a seed and a position.
 
     `draw(n, generator)` returns tensors of n rows. It is called for a block of rows at a time,
-    which is cheaper than for each step, and block k depends on (seed, k) alone: a stream resumes
-    anywhere without replaying what came before.
+    which is cheaper than for each step, and block k depends on (name, seed, k) alone: a stream
+    resumes anywhere without replaying what came before. Streams of one seed need different names:
+    rows and noises drawn from the same numbers would depend on each other.
     """
 
     def __init__(
-        self, draw: Draw, seed: int, device: torch.device | str = "cpu", rows: int = 1 << 15
+        self,
+        draw: Draw,
+        name: str,
+        seed: int,
+        device: torch.device | str = "cpu",
+        rows: int = 1 << 15,
     ) -> None:
-        self._draw, self._seed, self._rows = draw, seed, rows
+        self._draw, self._name, self._seed, self._rows = draw, name, seed, rows
         self._generator = torch.Generator(device)
         self._number, self._offset = -1, 0
         self._block: tuple[Tensor, ...] = ()
 
     def take(self, n: int) -> tuple[Tensor, ...]:
         """The next n rows of every tensor; rows left over at the end of a block are skipped."""
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        check_count("n", n)
         if not self._block or self._offset + n > len(self._block[0]):
             self._fill(self._number + 1, n)
         start, self._offset = self._offset, self._offset + n
         return tuple(column[start : self._offset] for column in self._block)
 
     def _fill(self, number: int, n: int) -> None:
-        digest = hashlib.blake2b(f"{self._seed}/{number}".encode(), digest_size=4).digest()
+        key = f"{self._name}/{self._seed}/{number}".encode()
+        digest = hashlib.blake2b(key, digest_size=4).digest()
         self._generator.manual_seed(int.from_bytes(digest, "little"))
         self._block = self._draw(max(self._rows, n), self._generator)
         self._number, self._offset = number, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Position of the stream."""
-        return {"number": self._number, "offset": self._offset}
+        """Seed and position."""
+        return {"seed": self._seed, "number": self._number, "offset": self._offset}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Moves the stream to a stored position."""
-        self._block, self._number = (), state_dict["number"]
+        """Becomes the stored stream at its stored position."""
+        self._seed, self._number, self._block = state_dict["seed"], state_dict["number"], ()
         if self._number >= 0:
             self._fill(self._number, state_dict["offset"])
             self._offset = state_dict["offset"]
@@ -112,7 +120,7 @@ class InMemory:
             index = torch.randint(n, (k,), generator=generator, device=generator.device)
             return tuple(column[index] for column in data)
 
-        self._rows = Stream(rows, seed, data.act.device)
+        self._rows = Stream(rows, "rows", seed, data.act.device)
 
     def __call__(self, batch_size: int) -> Iterator[Batch]:
         """Batches of the given size, without end."""
@@ -185,12 +193,11 @@ def fit(
     infinity raises FloatingPointError naming the metric and its step. Ctrl-C takes effect between
     steps only.
     """
-    if check_every < 1:
-        raise ValueError(f"check_every must be at least 1, got {check_every}")
+    check_count("check_every", check_every)
     done = {} if done is None else done
     for stage in agent.stages:
-        if stage.steps < 0:
-            raise ValueError(f"steps of stage {stage.name!r} must be at least 0, got {stage.steps}")
+        check_count(f"steps of stage {stage.name!r}", stage.steps, 0)
+        check_count(f"batch_size of stage {stage.name!r}", stage.batch_size)
         supply = batches(stage.batch_size)
         recent: list[Progress] = []
         for step in range(done.get(stage.name, 0) + 1, stage.steps + 1):
@@ -221,6 +228,17 @@ def _parts(agent: object, source: Source | None) -> Parts:
     """Everything with a state: the agent's attributes by name, and the source of its batches."""
     named = {**vars(agent), **({} if source is None else {"source": source})}
     return {k: v for k, v in named.items() if isinstance(v, Stateful | torch.Generator)}
+
+
+def _state(part: Stateful | torch.Generator) -> Any:
+    return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+
+
+def _set_state(part: Stateful | torch.Generator, state: Any) -> None:
+    if isinstance(part, torch.Generator):
+        part.set_state(state)
+    else:
+        part.load_state_dict(state)
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -261,14 +279,8 @@ def save(
     FloatingPointError, and an untouched old file, if a weight is NaN or infinite.
     """
     tensors: dict[str, Tensor] = {}
-    tree = {
-        name: _pack(
-            part.get_state() if isinstance(part, torch.Generator) else part.state_dict(),
-            name,
-            tensors,
-        )
-        for name, part in _parts(agent, source).items()
-    }
+    parts = _parts(agent, source)
+    tree = {name: _pack(_state(part), name, tensors) for name, part in parts.items()}
     about = {
         "format": FORMAT,
         "method": type(agent).__name__,
@@ -290,7 +302,8 @@ def save(
 def load(path: str | Path, agent: object, source: Source | None = None) -> dict[str, int]:
     """Restores what `save` stored and returns the finished steps of each stage, for `fit`.
 
-    ValueError for a file that is no checkpoint, or one of another method, format or size.
+    ValueError, and an unchanged agent, for a file that is no checkpoint, or one of another method,
+    format or size.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -306,14 +319,14 @@ def load(path: str | Path, agent: object, source: Source | None = None) -> dict[
         )
     if missing := sorted(set(parts) - set(about["tree"])):
         raise ValueError(f"{path} lacks {', '.join(missing)}")
+    before = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
     for name, part in parts.items():
-        state = _unpack(about["tree"][name], tensors)
         try:
-            if isinstance(part, torch.Generator):
-                part.set_state(state)
-            else:
-                part.load_state_dict(state)
+            _set_state(part, _unpack(about["tree"][name], tensors))
         except (RuntimeError, ValueError, KeyError) as error:
+            # torch loads what fits before it complains.
+            for other in parts:
+                _set_state(parts[other], before[other])
             reason = str(error).splitlines()[-1].strip()
             raise ValueError(f"{name} in {path} does not fit this agent: {reason}") from None
     return about["done"]

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from diffteach.nets import PlaneDenoiser, descend, seeded
 from diffteach.objectives import denoising_loss, unit_weight
 from diffteach.sampling import initial_noise, sample
-from diffteach.schedule import EDM, VP, Discrete
-from diffteach.train import InMemory, Progress, Stream, fit, one_step
+from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive
+from diffteach.train import InMemory, Progress, Stream, check_finite, fit, one_step
 from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
 
 
@@ -34,10 +34,17 @@ class BCConfig:
     """gradient steps"""
     batch_size: int = 512
     """rows per step"""
-    lr: float = 1e-2
+    lr: float | int = 1e-2
     """Adam's first learning rate; a cosine takes it to 0 over all steps"""
     sample_steps: int = 20
     """noise levels visited by `act` (VP and EDM)"""
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps, 0)
+        check_count("batch_size", self.batch_size)
+        check_count("sample_steps", self.sample_steps)
+        check_positive("lr", self.lr)
+        check_positive("data_scale", self.data_scale)
 
 
 class DiffusionBC:
@@ -55,6 +62,10 @@ class DiffusionBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_count("obs_dim", obs_dim)
+        check_count("act_dim", act_dim)
+        if act_limit is not None:
+            check_positive("act_limit", act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         schedule = config.schedule
         with seeded(seed):
@@ -66,6 +77,7 @@ class DiffusionBC:
                 schedule.sample_time(n, g),
                 torch.randn(n, act_dim, generator=g, device=g.device),
             ),
+            "noise",
             seed,
             device,
         )
@@ -115,7 +127,13 @@ def fit_points(
     The points are used as given, only the network is scaled to them. `denoise = yield from ...`
     or `denoise = finish(fit_points(...))`. ValueError for no points, NaN or negative steps.
     """
-    scale = float(points.square().mean().sqrt())
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(
+            f"points must hold at least one row of at least one coordinate, (n, A), "
+            f"got shape {tuple(points.shape)}"
+        )
+    check_finite("points", points)
+    scale = float(points.square().mean().sqrt()) or 1.0
     config = BCConfig(schedule, scale, steps=steps, batch_size=batch_size)
     agent = DiffusionBC(config, 1, points.shape[-1], None, seed)
     yield from fit(agent, InMemory(one_step(points), seed))

@@ -142,7 +142,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:
 
     No other parameter that the loss passes through receives a gradient.
     """
-    params = [p for group in optimizer.param_groups for p in group["params"]]
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     for param, grad in zip(params, torch.autograd.grad(loss, params), strict=True):
         param.grad = grad
     optimizer.step()
