@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from playwright.sync_api import TimeoutError
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -89,9 +90,15 @@ def open_notebook(context: Any, address: str) -> Any:
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=30_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=30_000)
-    run_cell(page, 0)
-    page.wait_for_selector(".diffteach canvas", timeout=40_000)
-    return page
+    # JupyterLab drops a run that comes before its own session stands, and nothing shows when it does.
+    for _ in range(8):
+        run_cell(page, 0)
+        try:
+            page.wait_for_selector(".diffteach canvas", timeout=6_000)
+            return page
+        except TimeoutError:
+            continue
+    raise RuntimeError("JupyterLab never ran the first cell")
 
 
 def run_cell(page: Any, index: int) -> None:

@@ -36,12 +36,12 @@ def formulas(scene):
     return sorted(set(texts))
 
 
-def close(ours: np.ndarray, theirs: np.ndarray) -> bool:
+def close(ours: np.ndarray, theirs: np.ndarray, share: float = 1e-6) -> bool:
     finite = np.isfinite(ours)
     same = np.array_equal(ours[~finite], theirs[~finite], equal_nan=True)
     span = np.ptp(ours[finite]) if finite.any() else 0.0
     scale = max(span, np.abs(ours[finite]).max(initial=0.0), 1e-12)
-    return same and bool(np.all(np.abs(ours[finite] - theirs[finite]) <= 1e-6 * scale))
+    return same and bool(np.all(np.abs(ours[finite] - theirs[finite]) <= share * scale))
 
 
 @pytest.mark.parametrize("state", gallery.STATES, ids=range(len(gallery.STATES)))

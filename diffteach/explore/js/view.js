@@ -164,6 +164,7 @@ class View {
   }
 
   ask(name, value) {
+    this.wish = { name, value };
     this.say("Computing …", false);
     this.host.ask(name, value);
   }
@@ -200,7 +201,7 @@ class View {
     for (const param of this.scene.params) {
       const control = this.controls.get(param.name);
       control.element.hidden = !this.visible(param);
-      control.show(frame.values[param.name]);
+      control.show(this.wish?.name === param.name ? this.wish.value : frame.values[param.name]);
     }
     this.scene.readouts.forEach((readout, k) => {
       this.rows[k].hidden = !frame.shows(readout);
@@ -236,6 +237,13 @@ class View {
     const yLabels = shown.some((p) => p.spec.ylabel);
     for (const panel of this.panels) panel.element.hidden = !shown.includes(panel);
     for (const panel of shown) panel.layout(width, this.theme, yLabels);
+  }
+
+  // What was asked for has come, or has failed.
+  answered(error) {
+    this.wish = null;
+    this.say(error, true);
+    this.schedule();
   }
 
   say(text, isError) {

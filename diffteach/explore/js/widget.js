@@ -44,7 +44,7 @@ async function renderWidget({ model, el }) {
     session.asked = null;
     if (session.wanted) return send();
     if (session.stale) show();
-    session.view.say(model.get("error"), true);
+    session.view.answered(model.get("error"));
   };
   const show = async () => {
     if (session.asked !== null && session.wanted) return void (session.stale = true);
@@ -63,9 +63,7 @@ async function renderWidget({ model, el }) {
     if (model.get("error")) session.view.say(model.get("error"), true);
   };
   const changed = () => {
-    for (const name of Object.keys(model.changedAttributes?.() || {})) {
-      if (session.view && names().includes(name)) session.view.follow(name, model.get(name));
-    }
+    if (session.view) for (const name of names()) session.view.follow(name, model.get(name));
   };
   const listeners = {
     "change:scene": show,
@@ -78,8 +76,8 @@ async function renderWidget({ model, el }) {
     },
     change: changed,
   };
-  await show();
   for (const [event, act] of Object.entries(listeners)) model.on(event, act);
+  await show();
   return () => {
     session.gone = true;
     if (session.timer) save();

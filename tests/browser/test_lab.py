@@ -1,0 +1,114 @@
+"""The widget in JupyterLab with a real kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from browser.lab import lab, notebook, open_notebook, output, run_cell
+
+pytestmark = pytest.mark.browser
+
+CELLS = (
+    "from explore import gallery\n"
+    "from diffteach.explore.explorable import Explorable\n"
+    "e = Explorable(gallery.build, guess=True)\n"
+    "e",
+    "print('a is', e.values['a'], e.widget.a, 'probe', e.values['probe'], e.values['tilt'])",
+    "import time; print('busy', flush=True); time.sleep(4); print('free')",
+    "def mine(field):\n    return field / None\ne.try_(mine); print('tried')",
+    "e.try_(lambda field: 1 - field); print('turned')",
+    "e.set(a=0.75, mode='saddle'); e.widget.b = 0.5; print('set')",
+    "try:\n    e.widget.a = 5\nexcept ValueError as error:\n    print('refused', error)",
+)
+STATE = "document.querySelector('.diffteach').diffteach"
+
+
+@pytest.fixture(scope="module")
+def page(chromium, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    notebook(folder / "demo.ipynb", *CELLS)
+    context = chromium.new_context(viewport={"width": 1400, "height": 1200})
+    with lab(folder) as address:
+        page = open_notebook(context, address.format("demo.ipynb"))
+        yield page
+        context.close()
+
+
+def shown(page, name: str):
+    return page.evaluate(f"{STATE}.values")[name]
+
+
+def focus(page, index: int = 0) -> None:
+    page.locator(".diffteach input[type=range]").nth(index).focus()
+
+
+def test_arrow_keys_reach_the_slider_and_the_kernel_follows(page) -> None:
+    focus(page)
+    draws = page.evaluate(f"{STATE}.draws")
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(400)
+    assert shown(page, "a") == pytest.approx(0.35)
+    assert page.evaluate(f"{STATE}.draws") > draws
+    knob = page.locator(".dt-handle").first
+    knob.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.wait_for_timeout(300)
+    run_cell(page, 1)
+    output(page, 1, "a is 0.35 0.35 probe (0.9, 1.0) level")
+
+
+def test_what_cells_set_is_shown(page) -> None:
+    run_cell(page, 5)
+    output(page, 5, "set")
+    page.wait_for_function(f"{STATE}.values.b === 0.5")
+    assert shown(page, "a") == 0.75 and shown(page, "mode") == "saddle"
+    run_cell(page, 6)
+    output(page, 6, "refused a must lie in [0, 1], got 5")
+    strip = page.locator(".diffteach [role=alert]")
+    strip.filter(has_text="a must lie in [0, 1], got 5").wait_for(timeout=3000)
+    strip.get_by_role("button", name="Dismiss").click()
+    assert strip.is_hidden()
+    assert shown(page, "a") == 0.75
+
+
+def test_it_draws_while_the_kernel_is_busy(page) -> None:
+    run_cell(page, 2)
+    output(page, 2, "busy")
+    focus(page)
+    page.keyboard.press("Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(100)
+    assert shown(page, "a") == pytest.approx(0.02)
+    page.get_by_role("radio", name="level").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".dt-strip", has_text="Computing").is_visible()
+    output(page, 2, "free")
+    page.wait_for_timeout(800)
+    assert shown(page, "a") == pytest.approx(0.02)
+    assert shown(page, "tilt") == "level"  # the latest choice wins
+    assert page.locator(".dt-strip:visible").count() == 0
+
+
+def test_a_choice_of_the_kernel_brings_another_scene(page) -> None:
+    run_cell(page, 1)
+    before = page.evaluate(f"{STATE}.evaluate(['total', 'bump'])")
+    page.get_by_text("tilted", exact=True).click()
+    page.wait_for_function(f"{STATE}.values.tilt === 'tilted'")
+    page.wait_for_function(f"{STATE}.evaluate(['total', 'bump']) !== {before!r}")
+    assert shown(page, "a") == pytest.approx(0.02)
+    run_cell(page, 1)
+    output(page, 1, "tilted")
+
+
+def test_your_own_function_and_its_errors(page) -> None:
+    run_cell(page, 3)
+    output(page, 3, "tried")
+    strip = page.locator(".diffteach [role=alert]")
+    strip.filter(has_text="TypeError in mine, line 2").wait_for(timeout=3000)
+    run_cell(page, 4)
+    output(page, 4, "turned")
+    page.wait_for_function(f"{STATE}.evaluate(['lowest', 'bump']) < 0.1")
+    page.wait_for_function("!document.querySelector('.diffteach [role=alert]:not([hidden])')")

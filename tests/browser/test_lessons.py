@@ -1,0 +1,151 @@
+"""Every lesson's page, opened from disk without a network: its numbers are Python's, it answers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser.test_page import settled
+from browser.test_parity import READY, ROOT, close, formulas
+from explore.decoding import as_shipped
+
+from diffteach.explore import expression
+from diffteach.explore.lessons import LESSONS
+from diffteach.explore.pack import pack
+from diffteach.objectives import score_regularization_grad, trust_region_loss, unit_weight
+from diffteach.schedule import x0_from_eps
+
+pytestmark = pytest.mark.browser
+
+OWN = {
+    "noise_and_scores": x0_from_eps,
+    "mode_seeking": lambda log_q, log_p: (log_q - log_p).mean(0),
+    "score_regularization": lambda denoise, schedule, act, t, eps: score_regularization_grad(
+        denoise, schedule, act, t, eps, unit_weight(schedule, t)
+    ),
+    "trust_region": trust_region_loss,
+}
+STATES = {
+    "noise_and_scores": [{}, {"t": 0.71, "probe": (-2.3, 3.9)}],
+    "mode_seeking": [
+        {},
+        {"lam": 11.0, "start": (0.1, -0.2), "width": 1.3},
+        {"family": "Dirac", "bad": 0.2, "lam": 0.4},
+    ],
+    "score_regularization": [
+        {},
+        {"lam": 200.0, "weight": "σ²", "probe": (-3.0, 4.0)},
+        {"t0": 0.31, "units": "matched curvature", "field": "∇ at the probe's target"},
+        {"weight": "α/σ", "baseline": False, "lam": 7.0},
+    ],
+    "trust_region": [
+        {},
+        {"lam": 30.0, "show": "objective", "reward": "hard", "probe": (-9.0, 2.0)},
+        {"noise": "one level", "sigma": 0.77, "clip": True, "c": 5.0},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(request, chromium, tmp_path_factory):
+    """A lesson with a student's function beside it, its page, and the scene the page carries."""
+    explorable = LESSONS[request.param](guess=True).try_(OWN[request.param])
+    assert explorable.error == ""
+    path = explorable.page(tmp_path_factory.mktemp("page") / "lesson.html")
+    faults: list[str] = []
+    context = chromium.new_context(offline=True, viewport={"width": 1200, "height": 1000})
+    context.route(re.compile(r"^(?!file:|blob:|data:)"), lambda r: faults.append(r.request.url))
+    page = context.new_page()
+    page.on("console", lambda m: faults.append(m.text) if m.type != "log" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(path.as_uri())
+    page.add_script_tag(content=ROOT)
+    page.wait_for_function(READY)
+    yield explorable, page, as_shipped(explorable.scene, pack(explorable.scene))
+    context.close()
+    assert faults == []
+
+
+def test_numbers_and_sentences_are_pythons(lesson) -> None:
+    explorable, page, scene = lesson
+    for state in STATES[scene.name]:
+        setting = {**scene.defaults(), **state}
+        page.evaluate(
+            "function (v) { for (const k in v) diffteach_root().set(k, v[k]); }",
+            {k: list(v) if isinstance(v, tuple) else v for k, v in setting.items()},
+        )
+        frame = scene.frame(setting)
+        for text in formulas(scene):
+            ours = np.asarray(frame.of(text), float)
+            got = page.evaluate(
+                "function (tree) { return diffteach_root().evaluate(tree); }",
+                expression.parse(text),
+            )
+            if isinstance(got, dict):
+                assert got["s"] == list(ours.shape), text
+                got = np.array(got["d"], float).reshape(ours.shape)
+            theirs = np.atleast_1d(np.asarray(got, float))
+            assert close(np.atleast_1d(ours), theirs, 1e-4), (text, state)
+        assert page.evaluate("diffteach_root().words") == frame.words
+
+
+SETTING = "function (v) { for (const k in v) diffteach_root().set(k, v[k]); }"
+OPENED = {("trust_region", "sigma"): {"noise": "one level"}}
+
+
+def sliders_of(scene):
+    """Each slider with the values that show it, and its place among the visible ones."""
+    sliders = [p for p in scene.params if p.kind == "slider"]
+    for slider in sliders:
+        values = scene.defaults() | {"revealed": 1.0} | OPENED.get((scene.name, slider.name), {})
+        frame = scene.frame(values)
+        shown = [p.name for p in sliders if frame.shows(p)]
+        yield slider, values, shown.index(slider.name)
+
+
+def plain(values) -> dict:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def test_every_slider_moves_by_keyboard_and_by_mouse(lesson) -> None:
+    _, page, scene = lesson
+    for param, values, place in sliders_of(scene):
+        page.evaluate(SETTING, plain(values))
+        slider = page.locator("input[type=range]:visible").nth(place)
+        slider.focus()
+        seen = []
+        for key in ("Home", "End", "ArrowLeft"):
+            page.keyboard.press(key)
+            seen.append(settled(page))
+        assert seen[0] != seen[1], param.name
+        at_end = page.evaluate("diffteach_root().values")[param.name]
+        assert param.low < at_end < param.high
+        box = slider.bounding_box()
+        page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + box["height"] / 2)
+        assert page.evaluate("diffteach_root().values")[param.name] < at_end
+        assert settled(page) != seen[1], param.name
+
+
+def test_every_handle_is_dragged(lesson) -> None:
+    _, page, scene = lesson
+    page.evaluate(SETTING, plain(scene.defaults()))
+    for param in (p for p in scene.params if p.kind == "handle"):
+        before = page.evaluate("diffteach_root().values")[param.name]
+        box = page.get_by_label(param.label).first.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y - 20, steps=4)
+        page.mouse.up()
+        after = page.evaluate("diffteach_root().values")[param.name]
+        assert after[0] > before[0], param.name
+        assert after[1] > before[1], param.name
+
+
+def test_no_serious_finding_of_axe(lesson) -> None:
+    _, page, _ = lesson
+    found = Axe().run(page).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert serious == [], [v["id"] for v in serious]
