@@ -129,7 +129,7 @@ def variance_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor
 
 def unit_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Weight 1 on the eps-residual ("stable" in the official code of SRPO)."""
-    return torch.ones_like(schedule.sigma(t))
+    return torch.ones_like(t, dtype=t.dtype if t.is_floating_point() else torch.get_default_dtype())
 
 
 def kl_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
