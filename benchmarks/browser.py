@@ -31,7 +31,8 @@ window.diffteachProbe = (function () {
     requestAnimationFrame(look);
   }
   requestAnimationFrame(look);
-  document.addEventListener("keydown", function (event) { probe.keys.push(event.timeStamp); }, true);
+  function pressed(event) { probe.keys.push(event.timeStamp); }
+  document.addEventListener("keydown", pressed, true);
   return probe;
 })();
 """

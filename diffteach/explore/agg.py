@@ -48,7 +48,7 @@ class Ink:
         """The colour map of a layer; what is NaN stays clear."""
         return ListedColormap(colors.ramp(name, self.dark), bad=(0, 0, 0, 0))
 
-    def rim(self, width: float) -> list[Any]:
+    def rim(self, width: float | int) -> list[Any]:
         """Paper around a line, so that it reads on dark fields."""
         return [withStroke(linewidth=width, foreground=self["paper"], alpha=0.75)]
 
@@ -170,7 +170,7 @@ def _color_bar(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None
     _text(bar.ax.set_xlabel(entry.style.get("label", ""), fontsize=8.5, labelpad=-9), ink, "muted")
 
 
-def _stroke(ink: Ink, entry: Layer, width: float) -> dict[str, Any]:
+def _stroke(ink: Ink, entry: Layer, width: float | int) -> dict[str, Any]:
     style = entry.style
     wide = style.get("width", width) * PIXEL
     dash = DASH if style.get("dash") else "-"

@@ -55,7 +55,7 @@ class Canvas(anywidget.AnyWidget):
         self._shown = scene
         new = {p.name: p for p in scene.params if p.name not in before}
         for name in new:
-            if hasattr(type(self), name) and not self.has_trait(name):
+            if hasattr(Canvas, name):
                 raise ValueError(f"a parameter cannot be called {name!r}: widgets use that name")
         values = self._explorable.values
         traits = {n: _trait(p, values[n]) for n, p in new.items() if not self.has_trait(n)}

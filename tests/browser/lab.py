@@ -90,7 +90,7 @@ def open_notebook(context: Any, address: str) -> Any:
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=30_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=30_000)
-    # JupyterLab drops a run that comes before its own session stands, and nothing shows when it does.
+    # JupyterLab drops a run that comes before its session stands, and nothing shows that it did.
     for _ in range(8):
         run_cell(page, 0)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from browser.lab import lab, notebook, open_notebook, output, run_cell
 
 pytestmark = pytest.mark.browser

@@ -6,8 +6,8 @@ import numpy as np
 
 from diffteach.explore.scene import (
     Choice,
-    Operation,
     Handle,
+    Operation,
     Panel,
     Prediction,
     Readout,
