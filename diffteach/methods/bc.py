@@ -124,7 +124,7 @@ def fit_points(
 ) -> Generator[Progress, None, Denoise]:
     """Trains a denoiser on points; yields `Progress` after each step, returns the frozen denoiser.
 
-    The points are used as given, only the network is scaled to them. `denoise = yield from ...`
+    The points are used as given, in float32; only the network is scaled to them. `denoise = yield from ...`
     or `denoise = finish(fit_points(...))`. ValueError for no points, NaN or negative steps.
     """
     if points.ndim != 2 or 0 in points.shape:
@@ -135,7 +135,7 @@ def fit_points(
     check_finite("points", points)
     scale = float(points.square().mean().sqrt()) or 1.0
     config = BCConfig(schedule, scale, steps=steps, batch_size=batch_size)
-    agent = DiffusionBC(config, 1, points.shape[-1], None, seed)
-    yield from fit(agent, InMemory(one_step(points), seed))
+    agent = DiffusionBC(config, 1, points.shape[-1], None, seed, points.device)
+    yield from fit(agent, InMemory(one_step(points.float()), seed))
     agent.net.requires_grad_(False)
-    return agent.denoise(torch.ones(1, 1))
+    return agent.denoise(torch.ones(1, 1, device=points.device))
