@@ -124,8 +124,9 @@ def fit_points(
 ) -> Generator[Progress, None, Denoise]:
     """Trains a denoiser on points; yields `Progress` after each step, returns the frozen denoiser.
 
-    The points are used as given, in float32; only the network is scaled to them. `denoise = yield from ...`
-    or `denoise = finish(fit_points(...))`. ValueError for no points, NaN or negative steps.
+    The points are used as given, in float32; only the network is scaled to them. Take the result
+    by `denoise = yield from fit_points(...)` or `denoise = finish(fit_points(...))`. ValueError for
+    no points, NaN or negative steps.
     """
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
