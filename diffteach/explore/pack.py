@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffteach.explore import expression
-from diffteach.explore.scene import Scene, Stack
+from diffteach.explore.scene import WAITING, Scene, Stack
 
 QUANTISED = 2048  # arrays with more numbers are shipped as integers
 NAN, MINUS, PLUS = 65535, 65534, 65533  # codes of NaN, -inf and +inf
@@ -58,6 +58,7 @@ def header(scene: Scene) -> dict[str, Any]:
             asdict(r) | {"when": tree(r.when), "formula": tree(r.formula)} for r in scene.readouts
         ],
         "prediction": prediction,
+        "waiting": WAITING,
         "note": scene.note,
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from diffteach.explore import expression
 
+WAITING = "The words wait for your guess."
 Value = float | str | tuple[float, float]
 
 
@@ -331,7 +332,9 @@ class Frame:
 
     @property
     def words(self) -> str:
-        """The sentence that says what is seen."""
+        """The sentence that says what is seen, once a prediction is revealed."""
+        if not self._known["revealed"]:
+            return WAITING
         return "".join(
             piece if isinstance(piece, str) else self._slot(*piece)
             for piece in expression.template(self.scene.words)

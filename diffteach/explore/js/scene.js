@@ -146,6 +146,7 @@ class Frame {
   }
 
   get words() {
+    if (!this.values.revealed) return this.scene.waiting;
     return this.scene.words.map((p) => (typeof p === "string" ? p : this.slot(p))).join("");
   }
 

@@ -15,9 +15,9 @@ from diffteach.explore.lessons.fits import FUNCTIONS as FITS
 from diffteach.explore.lessons.fits import STEPS
 from diffteach.explore.scene import (
     Choice,
-    Operation,
     Handle,
     Layer,
+    Operation,
     Panel,
     Param,
     Prediction,
@@ -90,74 +90,45 @@ LET: Mapping[str, str] = {
 }
 
 
-def _layers() -> tuple[Layer, ...]:
+def _fit_layers(fit: str, name: str, color: str, shape: str) -> tuple[Layer, ...]:
+    own, other = ("q‖π*", "π*‖q") if fit == "rev" else ("π*‖q", "q‖π*")
+    own_column, other_column = (5, 6) if fit == "rev" else (6, 5)
+    seen = "gaussian*revealed"
     return (
-        layer("heat", field="exp(logp - highest(logp))", colors="density", label="π*"),
-        layer("path", xy="meanPath(rev)", color="green", width=1.5, when="revealed"),
-        layer("path", xy="meanPath(fwd)", color="vermilion", width=1.5, when="revealed"),
-        layer(
-            "path",
-            xy="outline(fwd, 2)",
-            color="vermilion",
-            width=2.5,
-            closed=True,
-            when="gaussian*revealed",
-        ),
-        layer(
-            "path",
-            xy="outline(rev, 2)",
-            color="green",
-            width=2.5,
-            closed=True,
-            when="gaussian*revealed",
-        ),
-        layer(
-            "marker",
-            xy="end_fwd",
-            color="vermilion",
-            shape="cross",
-            label="forward KL",
-            when="revealed",
-        ),
-        layer(
-            "marker", xy="end_rev", color="green", shape="star", label="reverse KL", when="revealed"
-        ),
-        layer("line", 1, x="step", y="kl_rev", color="green", legend="KL(q‖π*) of the reverse fit"),
+        layer("path", xy=f"meanPath({fit})", color=color, width=1.5, when="revealed"),
+        layer("path", xy=f"outline({fit}, 2)", color=color, width=2.5, closed=True, when=seen),
+        layer("marker", xy=f"end_{fit}", color=color, shape=shape, label=name, when="revealed"),
         layer(
             "line",
             1,
             x="step",
-            y="column(rev, 6)",
-            color="green",
+            y=f"column({fit}, {own_column})",
+            color=color,
+            legend=f"KL({own}) of the {name} fit",
+        ),
+        layer(
+            "line",
+            1,
+            x="step",
+            y=f"column({fit}, {other_column})",
+            color=color,
             dash=True,
             width=1,
-            legend="its KL(π*‖q)",
-        ),
-        layer(
-            "line",
-            1,
-            x="step",
-            y="kl_fwd",
-            color="vermilion",
-            legend="KL(π*‖q) of the forward fit",
-        ),
-        layer(
-            "line",
-            1,
-            x="step",
-            y="column(fwd, 5)",
-            color="vermilion",
-            dash=True,
-            width=1,
-            legend="its KL(q‖π*)",
+            legend=f"its KL({other})",
         ),
     )
 
 
+LAYERS: tuple[Layer, ...] = (
+    layer("heat", field="exp(logp - highest(logp))", colors="density", label="π*"),
+    *_fit_layers("fwd", "forward KL", "vermilion", "cross"),
+    *_fit_layers("rev", "reverse KL", "green", "star"),
+)
+
 WORDS = (
     "π* has {modes_there:d} mode{modes_there > 1 ?s|}. Forward KL reaches {kept_fwd:d} and puts "
-    "{100*out_fwd:.0f} % of its mass where π* is below 1 % of its peak; reverse KL reaches "
-    "{kept_rev:d} and puts {100*out_rev:.0f} % there. "
+    "{100*out_fwd:.0f} % of its mass where π* is below 1 % of its peak; reverse KL reaches "
+    "{kept_rev:d} and puts {100*out_rev:.0f} % there. "
     "{kept_rev < 1 ?It is caught by a mode that π* has all but lost.|}"
     "{(kept_rev > 0)*(kept_rev < modes_there) ?Reverse KL seeks: it gave up the rest.|}"
     "{(kept_rev >= modes_there)*(modes_there > 1) ?"
@@ -235,7 +206,7 @@ def scene(
         "box": Stack(np.array(BOUNDS)),
         "clock": Stack(np.arange(STEPS + 1.0)[:, None]),
     }
-    layers = _layers()
+    layers = LAYERS
     if mine is not None:
         mean, factor = fit_own(mine, target, seed)
         angle = np.linspace(0, 2 * np.pi, 65)
@@ -257,7 +228,7 @@ def scene(
         let=LET,
         panels=(
             Panel("π* and both fits, 2σ"),
-            Panel("both divergences along the way", "chart", "step", "nats"),
+            Panel("both divergences along the way", "chart", "step", "nats", when="revealed"),
         ),
         readouts=READOUTS,
         prediction=Prediction(

@@ -15,9 +15,9 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
-    Operation,
     Handle,
     Layer,
+    Operation,
     Panel,
     Prediction,
     Readout,
@@ -57,7 +57,7 @@ LAYERS: tuple[Layer, ...] = (
 )
 
 WORDS = (
-    "At t = {t:.2f} the noisy point keeps {100*alpha:.0f} % of the signal. The denoiser's answer "
+    "At t = {t:.2f} the noisy point keeps {100*alpha:.0f} % of the signal. The denoiser's answer "
     "({x(denoised):.2f}, {y(denoised):.2f}) is {far:.2f} from the nearest clean {few ?mode|point}: "
     "{far > 1.5*spread ?it is an average over the clean points it could have come from, and lies "
     "where there are none.|one origin dominates, so the average looks like a clean point.}"

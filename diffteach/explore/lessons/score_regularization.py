@@ -16,9 +16,9 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.scene import (
     Choice,
-    Operation,
     Handle,
     Layer,
+    Operation,
     Panel,
     Param,
     Prediction,

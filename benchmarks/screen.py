@@ -1,0 +1,85 @@
+"""How fast the explorables answer on a screen: pages from disk, and JupyterLab with its kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import browser
+from benchmarks.lab import lab, notebook, open_notebook, run_cell
+from diffteach.explore.lessons import LESSONS
+
+Row = tuple[str, float, str, str]
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's browser, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        raise SystemExit("no Chromium here: install the package chromium or Google Chrome")
+    with sync_playwright() as playwright:
+        shown = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield shown
+        shown.close()
+
+
+def _rows(name: str, latency: browser.Latency) -> Iterator[Row]:
+    yield f"{name}: key to pixels, p50", latency.p50, "ms", ""
+    yield f"{name}: key to pixels, p95", latency.p95, "ms", "<= 40"
+    yield f"{name}: frames shown of {latency.events} in a second", latency.frames, "", ">= 50"
+    yield f"{name}: settled after the burst", latency.settle, "ms", "<= 60"
+
+
+def pages() -> Iterator[Row]:
+    """Every lesson's page from file://, the network off."""
+    with chromium() as shown, tempfile.TemporaryDirectory() as folder:
+        for name, lesson in LESSONS.items():
+            address = lesson().page(Path(folder) / f"{name}.html").as_uri()
+            page = shown.new_context(offline=True).new_page()
+            start = time.perf_counter()
+            page.goto(address)
+            page.wait_for_function("(document.querySelector('.diffteach') || {}).diffteach")
+            page.wait_for_function("document.querySelector('.diffteach').diffteach.draws > 0")
+            opened = time.perf_counter() - start
+            yield f"page of {name}: opened to first picture", opened, "s", "<= 1"
+            page.locator("input[type=range]:visible").first.focus()
+            browser.install(page)
+            yield from _rows(f"page of {name}", browser.measure(page))
+            page.close()
+
+
+def jupyterlab() -> Iterator[Row]:
+    """Every lesson in JupyterLab, with the kernel idle and with the kernel busy."""
+    with chromium() as shown, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for lesson in LESSONS:
+            cell = f"from diffteach.explore.lessons import {lesson}\n{lesson}()"
+            notebook(folder / f"{lesson}.ipynb", cell, "import time\ntime.sleep(25)")
+        with lab(folder) as address:
+            for lesson in LESSONS:
+                page = open_notebook(shown.new_context(), address.format(f"{lesson}.ipynb"))
+                for state in ("idle", "busy"):
+                    if state == "busy":
+                        run_cell(page, 1)
+                        page.wait_for_timeout(500)
+                    page.locator(".diffteach input[type=range]:visible").first.focus()
+                    if state == "idle":
+                        browser.install(page)
+                    page.keyboard.press("Home")
+                    page.wait_for_timeout(300)
+                    yield from _rows(f"{lesson}, kernel {state}", browser.measure(page))
+                page.close()
