@@ -6,6 +6,7 @@ Layout and colours are those of the browser; one of its pixels is 0.75 points.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ FORMATS = ("png", "pdf", "svg")
 PIXEL = 0.75
 SHAPES = {"dot": "o", "ring": "o", "square": "s", "star": "*", "cross": "x"}
 DASH = (0, (3.5, 2.5))
+SUBSCRIPT = re.compile(r"(?<!\w)([^\W\d_][\u0300-\u036f]?)_([^\W\d_]{1,3}|\d)(?!\w)")
 Draw = Callable[["Ink", Axes, Layer, dict[str, Any]], None]
 
 
@@ -65,7 +67,7 @@ def figure(frame: Frame, dark: bool = False) -> Figure:
         axes = fig.add_subplot(1, count, place)
         _panel(ink, axes, frame, k)
     _text(fig.suptitle(frame.scene.title, x=0.02, ha="left", fontsize=12, weight="bold"), ink)
-    words = "\n".join(textwrap.wrap(frame.words, 62 * count))
+    words = "\n".join(textwrap.wrap(frame.words, 57 * count))
     _text(fig.supxlabel(words, x=0.02, ha="left", fontsize=10.5), ink)
     return fig
 
@@ -92,9 +94,14 @@ def _render(frame: Frame, kind: str, dark: bool) -> bytes:
     return buffer.getvalue()
 
 
+def marked(text: str) -> str:
+    """Text with subscripts as in "L_TR" and "x_t" set as such; no name_like_this is touched."""
+    return SUBSCRIPT.sub(r"\1$_{\\mathrm{\2}}$", text.replace("$", r"\$"))
+
+
 def _text(text: Any, ink: Ink, color: str = "ink") -> None:
     text.set_color(ink[color])
-    text.set_parse_math(False)
+    text.set_text(marked(text.get_text()))
 
 
 def _panel(ink: Ink, axes: Axes, frame: Frame, index: int) -> None:
@@ -289,7 +296,7 @@ def _write(
     text = axes.annotate(
         label, place, shift, textcoords="offset points", fontsize=8.7, color=color, **how
     )
-    text.set_parse_math(False)
+    text.set_text(marked(label))
     text.set_path_effects(ink.rim(2.6))
 
 

@@ -28,12 +28,12 @@ function track({ low, high, scale }) {
 }
 
 function nameOf(param) {
-  const name = make("span", { class: "dt-name" }, param.label);
+  const name = make("span", { class: "dt-name" }, ...marked(param.label));
   if (param.latex) name.append(" ", make("span", { class: "dt-symbol" }, ...symbolNodes(param.latex)));
   return name;
 }
 
-const paperLine = (param) => (param.paper ? [make("small", { class: "dt-paper" }, param.paper)] : []);
+const paperLine = (param) => (param.paper ? [make("small", { class: "dt-paper" }, ...marked(param.paper))] : []);
 
 const CONTROLS = {};
 

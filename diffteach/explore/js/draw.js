@@ -226,11 +226,11 @@ function writeBeside(g, box, text, x, y, color, align) {
   g.textBaseline = "middle";
   g.setLineDash([]);
   g.lineJoin = "round";
-  g.lineWidth = 3.5;
+  g.lineWidth = 3;
   g.strokeStyle = veil(box.theme.colors.paper, 0.85);
-  g.strokeText(text, x, y);
+  fillMarked(g, text, x, y, "strokeText");
   g.fillStyle = color;
-  g.fillText(text, x, y);
+  fillMarked(g, text, x, y);
 }
 
 DRAW.marker = (g, box, layer, data) => {
@@ -242,7 +242,7 @@ DRAW.marker = (g, box, layer, data) => {
   addShape(path, shape, x, y, shape === "star" ? 8.5 : 6);
   g.setLineDash([]);
   g.lineJoin = g.lineCap = "round";
-  for (const [ink, width] of [[box.theme.colors.paper, 5], [color, shape === "star" ? 0 : 2.25]]) {
+  for (const [ink, width] of [[box.theme.colors.paper, shape === "star" ? 3.5 : 5], [color, shape === "star" ? 0 : 2.25]]) {
     if (width === 0) continue;
     g.strokeStyle = ink;
     g.lineWidth = width;

@@ -83,7 +83,7 @@ class Panel {
     let [x, row] = [0, 0];
     const widths = new Map();
     for (const name of names) {
-      const need = 26 + g.measureText(name).width + 14;
+      const need = 26 + markedWidth(g, name) + 14;
       if (x > 0 && x + need > width - PLOT.left - PLOT.right) [x, row] = [0, row + 1];
       x += need;
       widths.set(name, need);
@@ -183,18 +183,18 @@ class Panel {
     [g.textAlign, g.textBaseline] = ["right", "middle"];
     for (const [v, text] of ys) g.fillText(text, left - 6, this.Y(v) + 0.5);
     [g.textAlign, g.textBaseline] = ["center", "top"];
-    if (spec.xlabel) g.fillText(spec.xlabel, left + width / 2, bottom + 20);
+    if (spec.xlabel) fillMarked(g, spec.xlabel, left + width / 2, bottom + 20);
     if (spec.ylabel) {
       g.save();
       g.translate(3, top + height / 2);
       g.rotate(-Math.PI / 2);
-      g.fillText(spec.ylabel, 0, 0);
+      fillMarked(g, spec.ylabel, 0, 0);
       g.restore();
     }
     g.fillStyle = theme.colors.ink;
     g.font = `600 13px ${theme.font}`;
     [g.textAlign, g.textBaseline] = ["left", "alphabetic"];
-    if (spec.title) g.fillText(spec.title, left, top - 9, width);
+    if (spec.title) fillMarked(g, spec.title, left, top - 9);
   }
 
   colorBar(g, layer, [low, high]) {
@@ -207,8 +207,8 @@ class Panel {
     const label = layer.style.label ? `${layer.style.label}  ` : "";
     const plain = (v) => formatNumber(Math.abs(v) < 1e-3 * (high - low) ? 0 : v, ".3g");
     const [a, b] = [plain(low), plain(high)];
-    g.fillText(label + a, left, y);
-    const from = left + g.measureText(label + a).width + 6;
+    fillMarked(g, label + a, left, y);
+    const from = left + markedWidth(g, label + a) + 6;
     const to = left + width - g.measureText(b).width - 6;
     g.textAlign = "right";
     g.fillText(b, left + width, y);
@@ -235,7 +235,7 @@ class Panel {
       g.font = `11.5px ${this.theme.font}`;
       g.fillStyle = this.theme.colors.ink;
       [g.textAlign, g.textBaseline] = ["left", "middle"];
-      g.fillText(layer.legend, x + 26, y + 0.5);
+      fillMarked(g, layer.legend, x + 26, y + 0.5);
       x += need;
     }
   }

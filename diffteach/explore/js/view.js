@@ -35,14 +35,14 @@ class View {
     }
     this.cells = scene.readouts.map((r) => make("td", {}));
     const rows = scene.readouts.map((r, k) =>
-      make("tr", {}, make("th", { scope: "row" }, r.label), this.cells[k]),
+      make("tr", {}, make("th", { scope: "row" }, ...marked(r.label)), this.cells[k]),
     );
     this.table = make("table", { class: "dt-readouts" }, make("tbody", {}, ...rows));
     this.rows = rows;
     const title = make("div", { class: "dt-title", role: "heading", "aria-level": this.host.level }, scene.title);
     const side = make("div", { class: "dt-side" }, this.words, this.inputs, this.table, this.buttons());
     const body = make("div", { class: "dt-body" }, this.figure, side);
-    const note = scene.note ? [make("p", { class: "dt-note" }, scene.note)] : [];
+    const note = scene.note ? [make("p", { class: "dt-note" }, ...marked(scene.note))] : [];
     const group = make("div", { role: "group", class: "dt-root", "aria-label": scene.title });
     group.append(title, ...this.question(), this.strip, body, ...note, this.spoken);
     if (!scene.title) title.remove();
@@ -93,7 +93,7 @@ class View {
       this.change("revealed", this.frame.values.revealed ? 0 : 1);
       this.settle();
     });
-    const text = make("span", {}, prediction.question);
+    const text = make("span", {}, ...marked(prediction.question));
     return [make("div", { class: "dt-question" }, text, this.reveal, this.verdict)];
   }
 
@@ -207,9 +207,9 @@ class View {
       this.rows[k].hidden = !frame.shows(readout);
       if (!this.rows[k].hidden) write(this.cells[k], formatNumber(scalar(frame.of(readout.formula)), readout.form));
     });
-    write(this.words, frame.words);
+    writeMarked(this.words, frame.words);
     clearTimeout(this.speaking);
-    this.speaking = setTimeout(() => write(this.spoken, this.words.textContent), 700);
+    this.speaking = setTimeout(() => write(this.spoken, frame.words), 700);
     if (this.verdict) this.judge();
   }
 

@@ -92,3 +92,63 @@ function symbolNodes(latex) {
   while (k < tokens.length) nodes.push(one());
   return nodes;
 }
+
+// Pieces of a text, every second of them a subscript: "L_TR" and "x_t", but no name_like_this.
+const SUBSCRIPT = /(?<![\p{L}\p{M}\d_])(\p{L}\p{M}?)_(\p{L}{1,3}|\d)(?![\p{L}\d_])/gu;
+
+function markedParts(text) {
+  const parts = [""];
+  let end = 0;
+  for (const hit of text.matchAll(SUBSCRIPT)) {
+    parts[parts.length - 1] += text.slice(end, hit.index) + hit[1];
+    parts.push(hit[2], "");
+    end = hit.index + hit[0].length;
+  }
+  parts[parts.length - 1] += text.slice(end);
+  return parts;
+}
+
+// Nodes of a text with its subscripts set as such.
+function marked(text) {
+  return markedParts(text).map((part, k) => {
+    if (k % 2 === 0) return document.createTextNode(part);
+    const node = document.createElement("sub");
+    node.append(part);
+    return node;
+  });
+}
+
+function writeMarked(node, text) {
+  if (node.source === text) return;
+  node.source = text;
+  node.replaceChildren(...marked(text));
+}
+
+// The same on a canvas: runs [text, font, how far it is lowered, x] and their width.
+function markedRuns(g, text) {
+  const font = g.font;
+  const size = parseFloat(/([\d.]+)px/.exec(font)[1]);
+  let x = 0;
+  const runs = markedParts(text).map((part, k) => {
+    g.font = k % 2 ? font.replace(/[\d.]+px/, `${size * 0.75}px`) : font;
+    const run = [part, g.font, k % 2 ? size * 0.22 : 0, x];
+    x += g.measureText(part).width;
+    return run;
+  });
+  g.font = font;
+  return { runs, width: x };
+}
+
+const markedWidth = (g, text) => markedRuns(g, text).width;
+
+function fillMarked(g, text, x, y, draw = "fillText") {
+  const [font, align] = [g.font, g.textAlign];
+  const { runs, width } = markedRuns(g, text);
+  const left = x - (align === "right" ? width : align === "center" ? width / 2 : 0);
+  g.textAlign = "left";
+  for (const [part, own, lower, at] of runs) {
+    g.font = own;
+    g[draw](part, left + at, y + lower);
+  }
+  [g.font, g.textAlign] = [font, align];
+}
