@@ -14,19 +14,15 @@ from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
+from diffteach.explore.params import Choice, Handle, Param, Slider, Toggle
 from diffteach.explore.scene import (
-    Choice,
-    Handle,
     Layer,
     Operation,
     Panel,
-    Param,
     Prediction,
     Readout,
     Scene,
-    Slider,
     Stack,
-    Toggle,
     layer,
 )
 from diffteach.objectives import kl_weight, score_regularization_grad, unit_weight, variance_weight
@@ -251,7 +247,7 @@ WORDS = (
 
 READOUTS = (
     Readout("median distance, targets", "before", ".3f"),
-    Readout("median distance, regularised", "after", ".3f"),
+    Readout("median distance, regularised", "after", ".3f", "revealed"),
     Readout("λ as used", "strength", ".3g"),
     Readout("variance of one gradient at the probe", "variance", ".3f"),
     Readout("one-Gaussian law, mean over t", "mean_law", ".3f", when="weight != 0"),
