@@ -14,15 +14,19 @@ from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
-from diffteach.explore.params import Choice, Handle, Param, Slider, Toggle
 from diffteach.explore.scene import (
+    Choice,
+    Handle,
     Layer,
     Operation,
     Panel,
+    Param,
     Prediction,
     Readout,
     Scene,
+    Slider,
     Stack,
+    Toggle,
     layer,
 )
 from diffteach.objectives import kl_weight, score_regularization_grad, unit_weight, variance_weight
