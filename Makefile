@@ -5,6 +5,10 @@ PORT   ?= 8888
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# Threads that spin while they wait ruin each other where kernels outnumber cores: with three at
+# once on two cores a picture took 36 s, and 0.7 s when they sleep. Idle machines lose nothing.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 # Paths in recipes are relative, and a busy machine must not be made busier: the order is ours.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from diffteach.explore.blame import own_line
 
 
 class Slip(Exception):
@@ -124,18 +125,9 @@ def _check_signature(
 def _blame(error: Exception, function: Callable[..., Any], name: str) -> str:
     """The error in one line, and the student's line that met it."""
     said = (str(error).strip().splitlines() or [""])[0][:160].replace("`", "'")
-    code = getattr(function, "__code__", None)
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if code is not None and frame.filename == code.co_filename
-    ]
-    where = f"`{name}`"
-    if own and own[-1].lineno is not None and code is not None:
-        if own[-1].lineno >= code.co_firstlineno:
-            where = f"line {own[-1].lineno - code.co_firstlineno + 1} of {where}"
-        if own[-1].line:
-            where += f", `{own[-1].line.strip()}`"
+    where, line = f"`{name}`", own_line(error, function)
+    if line is not None:
+        where = f"line {line[0]} of {where}" + (f", `{line[1]}`" if line[1] else "")
     return f"Your function stops in {where}: {type(error).__name__}: {said}"
 
 

@@ -26,7 +26,8 @@ from matplotlib.patheffects import withStroke
 from diffteach.explore import colors
 from diffteach.explore.expression import number
 from diffteach.explore.files import write_bytes
-from diffteach.explore.scene import Frame, Handle, Layer, Panel
+from diffteach.explore.params import Handle
+from diffteach.explore.scene import Frame, Layer, Panel
 
 FORMATS = ("png", "pdf", "svg")
 PIXEL = 0.75

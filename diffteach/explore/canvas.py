@@ -9,7 +9,8 @@ import traitlets
 
 from diffteach.explore.pack import pack
 from diffteach.explore.page import script, style
-from diffteach.explore.scene import Choice, Handle, Param, Scene, Showable, Slider
+from diffteach.explore.params import Choice, Handle, Param, Slider
+from diffteach.explore.scene import Scene, Showable
 
 
 class Canvas(anywidget.AnyWidget):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from diffteach.explore.scene import Choice, Frame, Handle, Scene, Toggle
+from diffteach.explore.blame import blame
+from diffteach.explore.params import Choice, Handle, Toggle
+from diffteach.explore.scene import Frame, Scene
 
 
 @dataclass(eq=False)
@@ -98,7 +99,7 @@ class Explorable:
         try:
             scene = self._built(self.settings, mine)
         except Exception as error:
-            self.error = _blame(error, mine)
+            self.error = str(error) if mine is None else blame(error, mine)
         else:
             self.scene, self.mine, self.error = scene, mine, ""
             self.values = scene.defaults() | {
@@ -249,16 +250,3 @@ def _snapped(value: float, low: float, high: float) -> float:
     """A link carries four digits, which may round a value just past the end of its range."""
     edge = min(max(value, low), high)
     return edge if abs(value - edge) <= 1e-3 * max(abs(value), abs(edge)) else value
-
-
-def _blame(error: Exception, mine: Callable[..., Any] | None) -> str:
-    code = getattr(mine, "__code__", None)
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if code is not None and frame.filename == code.co_filename and frame.name == code.co_name
-    ]
-    where = f" in {getattr(mine, '__name__', 'your function')}"
-    if lines and lines[-1] is not None and code is not None:
-        where += f", line {lines[-1] - code.co_firstlineno + 1}"
-    return f"{type(error).__name__}{where}: {error}"

@@ -11,7 +11,8 @@ from explore import gallery
 from diffteach.explore import colors
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.pack import quantise
-from diffteach.explore.scene import Scene, Slider, Stack, layer
+from diffteach.explore.params import Slider
+from diffteach.explore.scene import Scene, Stack, layer
 
 
 @pytest.fixture

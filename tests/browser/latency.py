@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffteach.explore.scene import Panel, Scene, Slider, Stack, layer
+from diffteach.explore.params import Slider
+from diffteach.explore.scene import Panel, Scene, Stack, layer
 
 BOUNDS = (-4.0, 4.0, -4.0, 4.0)
 

@@ -23,7 +23,7 @@ def double(*values) -> Tensor:
 
 
 def three_modes() -> GaussianMixture:
-    """The mixture for which METHODS lists values (T7, T12, T13, T16)."""
+    """Three unequal modes, for which the expected values below were derived."""
     return GaussianMixture(double(*THREE_MEANS), double(*THREE_STDS), double(*THREE_WEIGHTS))
 
 

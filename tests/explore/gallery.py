@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffteach.explore.scene import (
-    Choice,
-    Handle,
-    Operation,
-    Panel,
-    Prediction,
-    Readout,
-    Scene,
-    Slider,
-    Stack,
-    Toggle,
-    layer,
-)
+from diffteach.explore.params import Choice, Handle, Slider, Toggle
+from diffteach.explore.scene import Operation, Panel, Prediction, Readout, Scene, Stack, layer
 
 BOUNDS = (-2.0, 2.0, -1.0, 3.0)
 SWIRL = """function swirl(points, turn) {

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffteach.explore.pack import pack, quantise
-from diffteach.explore.scene import Scene, Slider, Stack
+from diffteach.explore.params import Slider
+from diffteach.explore.scene import Scene, Stack
 
 
 def scene(stacks: dict[str, Stack]) -> Scene:

@@ -20,7 +20,7 @@ from diffteach.explore.lessons import (
     trust_region,
 )
 from diffteach.explore.lessons.mode_seeking import SLOPE, TARGETS, behaviour
-from diffteach.explore.lessons.score_regularization import BOUNDS, descend, mode_of, precision
+from diffteach.explore.lessons.pulls import BOUNDS, descend, mode_of, precision
 from diffteach.explore.pack import pack
 from diffteach.explore.page import html
 from diffteach.objectives import (
@@ -75,7 +75,7 @@ def test_objective_is_linear_in_lambda_and_needs_no_kernel(region):
 
 
 def test_optimum_of_one_gaussian_is_the_closed_form():
-    # METHODS T15: with s = sigma_data, alpha L_TR + |a - a_tar|^2 has its optimum in closed form.
+    # With s = sigma_data, alpha L_TR + |a - a_tar|^2 has its optimum in closed form.
     s, lam, target, size = 0.5, 3.0, np.array([1.0, 0.4]), 161
     bounds = (-2.0, 2.0, -2.0, 2.0)
     law = GaussianMixture(torch.tensor([[-0.5, 0.0]]), torch.tensor([s]))

@@ -13,17 +13,14 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.lessons.fits import FUNCTIONS as FITS
 from diffteach.explore.lessons.fits import STEPS
+from diffteach.explore.params import Choice, Handle, Param, Slider
 from diffteach.explore.scene import (
-    Choice,
-    Handle,
     Layer,
     Operation,
     Panel,
-    Param,
     Prediction,
     Readout,
     Scene,
-    Slider,
     Stack,
     layer,
 )

@@ -13,18 +13,15 @@ from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
+from diffteach.explore.params import Choice, Handle, Slider, Toggle
 from diffteach.explore.scene import (
-    Choice,
-    Handle,
     Layer,
     Operation,
     Panel,
     Prediction,
     Readout,
     Scene,
-    Slider,
     Stack,
-    Toggle,
     layer,
 )
 from diffteach.schedule import VP, x0_from_eps

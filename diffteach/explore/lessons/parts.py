@@ -14,7 +14,7 @@ from torch import Tensor
 from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.expression import at
-from diffteach.explore.scene import Choice
+from diffteach.explore.params import Choice
 from diffteach.methods.bc import fit_points
 from diffteach.schedule import EDM, VP
 from diffteach.train import finish

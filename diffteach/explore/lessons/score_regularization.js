@@ -1,4 +1,4 @@
-// Mirrors descend() of score_regularization.py; vectorsAt is in vectors.js.
+// Mirrors descend() of pulls.py; vectorsAt is in vectors.js.
 
 // Adam because the pull's curvature spans four orders of magnitude along one slider.
 function descend(targets, force, strength, bounds) {

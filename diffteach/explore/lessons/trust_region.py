@@ -12,20 +12,8 @@ from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
-from diffteach.explore.scene import (
-    Choice,
-    Handle,
-    Layer,
-    Panel,
-    Param,
-    Prediction,
-    Readout,
-    Scene,
-    Slider,
-    Stack,
-    Toggle,
-    layer,
-)
+from diffteach.explore.params import Choice, Handle, Param, Slider, Toggle
+from diffteach.explore.scene import Layer, Panel, Prediction, Readout, Scene, Stack, layer
 from diffteach.schedule import EDM, clip_denoised
 
 LEVELS = tuple(float(s) for s in np.geomspace(0.05, 5.0, 9))
@@ -52,7 +40,7 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
         ),
         Slider("c", "threshold c", low, high, typical, paper="trust region {a : L_TR(a) ≤ c}"),
         Choice("show", "picture", ("trust region", "objective", "log density"), "trust region"),
-        Choice("reward", "reward Q", rewards, rewards[0]),
+        Choice("reward", "reward Q", rewards, rewards[2]),
         Choice("noise", "noise", ("all levels", "one level"), "all levels"),
         Slider(
             "sigma",

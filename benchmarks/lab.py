@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 from playwright.sync_api import TimeoutError
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 
 def free_port() -> int:
