@@ -54,7 +54,7 @@ def lab(folder: Path) -> Iterator[str]:
         )
         try:
             wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, folder / "lab.log")
-            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
+            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?reset&token={token}"
         finally:
             server.terminate()
             try:

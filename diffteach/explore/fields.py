@@ -20,7 +20,7 @@ from diffteach.schedule import EDM
 from diffteach.types import Denoise, Schedule
 
 Bounds = tuple[float, float, float, float]
-_PER_SIGMA = 1.7
+_PER_SIGMA = 2.5
 _REACH = 5.0
 _LOCAL = 3
 
@@ -89,7 +89,7 @@ def noise_moments(
 ) -> NoiseMoments:
     """Noise moments at one time t for every a on the grid.
 
-    The denoiser is read once on a lattice in x_t (1.7 nodes a sigma) and convolved with the
+    The denoiser is read once on a lattice in x_t (2.5 nodes a sigma) and convolved with the
     Gaussian by two matrix products; where that lattice would outgrow it, a 3 x 3 Gauss-Hermite
     rule around each node is used.
     """
@@ -129,12 +129,13 @@ def _moments_around(
 def noise_levels(schedule: EDM, n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """n noise levels, low to high, and the weights that integrate over DTQL's training law.
 
-    Midpoints of v with sigma = sigma_data v/(1 - v): at large noise the loss grows like ||a||^2,
-    so levels equally likely under the law itself would miss its tail.
+    Gauss-Legendre in v with sigma = sigma_data v/(1 - v): at large noise the loss grows like
+    ||a||^2, so levels equally likely under the law itself would miss its tail.
     """
     low, high = (s / (s + schedule.sigma_data) for s in (schedule.sigma_min, schedule.sigma_max))
-    v = low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    mass = v * (1 - v) / (v**2 + (1 - v) ** 2) ** 2
+    nodes, shares = (torch.tensor(x) for x in np.polynomial.legendre.leggauss(n))
+    v = low + (high - low) * (nodes + 1) / 2
+    mass = shares * v * (1 - v) / (v**2 + (1 - v) ** 2) ** 2
     return (schedule.sigma_data * v / (1 - v)).float(), (mass / mass.sum()).float()
 
 

@@ -55,7 +55,7 @@ def html(explorable: Showable) -> str:
         "hide": list(explorable.hide),
         "fixed": explorable.fixed(),
     }
-    body = base64.b64encode(pack(scene)).decode()
+    body = base64.b64encode(pack(scene, effort=9)).decode()
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -111,13 +111,15 @@ function expected(p, [x, y, a, b, c]) {
   for (let i = 0; i < COUNT; i++)
     for (let j = 0; j < COUNT; j++) {
       const w = SHARE[i] * SHARE[j];
-      const [log, gx, gy] = logAt(p, x + a * Z[i], y + b * Z[i] + c * Z[j]);
-      out[0] += w * log;
-      out[1] += w * gx;
-      out[2] += w * gy;
-      out[3] += w * gx * Z[i] * a;
-      out[4] += w * gy * Z[i];
-      out[5] += w * gy * Z[j] * c;
+      const read = logAt(p, x + a * Z[i], y + b * Z[i] + c * Z[j]);
+      const gx = w * read[1];
+      const gy = w * read[2];
+      out[0] += w * read[0];
+      out[1] += gx;
+      out[2] += gy;
+      out[3] += gx * Z[i] * a;
+      out[4] += gy * Z[i];
+      out[5] += gy * Z[j] * c;
     }
   return out;
 }
@@ -137,14 +139,14 @@ function start(handle, width) {
   return [handle.d[0], handle.d[1], width, 0, width];
 }
 
-function recorded(p, state, mean, targetEntropy, gaussian) {
-  const [x, y] = state;
-  if (!gaussian) {
+// One row of a path; `seen` is expected(p, state), which a step of the reverse KL needs as well.
+function recorded(p, state, seen, mean, targetEntropy) {
+  const [x, y, a, , c] = state;
+  if (!seen) {
     const gap = mean[2] + mean[4] + (mean[0] - x) ** 2 + (mean[1] - y) ** 2;
     return [...state, -logAt(p, x, y)[0], gap / 2];
   }
-  const reverse =
-    -Math.log(2 * Math.PI * Math.E * state[2] * state[4]) - expected(p, state)[0];
+  const reverse = -Math.log(2 * Math.PI * Math.E * a * c) - seen[0];
   return [...state, reverse, forwardKL(state, mean, targetEntropy)];
 }
 
@@ -153,21 +155,22 @@ function fitted(target, handle, width, gaussian, step) {
   const targetEntropy = entropy(target);
   const p = prepared(target);
   let state = start(handle, gaussian ? width : 1e-3);
-  const rows = [recorded(p, state, mean, targetEntropy, gaussian)];
-  for (let k = 1; k <= STEPS; k++) {
-    state = step(state, mean, p);
-    rows.push(recorded(p, state, mean, targetEntropy, gaussian));
+  const rows = [];
+  for (let k = 0; k <= STEPS; k++) {
+    const seen = gaussian ? expected(p, state) : null;
+    rows.push(recorded(p, state, seen, mean, targetEntropy));
+    state = step(state, mean, p, seen);
   }
   return { d: Float64Array.from(rows.flat()), s: [rows.length, 7] };
 }
 
 function reversePath(target, handle, width, gaussian) {
-  return fitted(target, handle, width, gaussian, ([x, y, a, b, c], _mean, p) => {
+  return fitted(target, handle, width, gaussian, ([x, y, a, b, c], _mean, p, seen) => {
     if (!gaussian) {
       const [, gx, gy] = logAt(p, x, y);
       return [x + 0.03 * gx, y + 0.03 * gy, a, b, c];
     }
-    const [, gx, gy, ga, gb, gc] = expected(p, [x, y, a, b, c]);
+    const [, gx, gy, ga, gb, gc] = seen;
     return [
       x + RATE * (a * a * gx + a * b * gy),
       y + RATE * (a * b * gx + (b * b + c * c) * gy),

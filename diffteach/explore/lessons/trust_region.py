@@ -16,6 +16,7 @@ from diffteach.explore.params import Choice, Handle, Param, Slider, Toggle
 from diffteach.explore.scene import Layer, Panel, Prediction, Readout, Scene, Stack, layer
 from diffteach.schedule import EDM, clip_denoised
 
+NOISES = 48
 LEVELS = tuple(float(s) for s in np.geomspace(0.05, 5.0, 9))
 
 
@@ -64,7 +65,10 @@ def _stacks(density: str, denoiser: str, schedule: EDM, seed: int, size: int) ->
     bounds = parts.bounds_of(density, 1.12)
     exact = parts.denoiser_of(density, schedule, denoiser, seed)
     clipped = clip_denoised(exact, schedule, toys.window(density))
-    both = [fields.trust_region_field(d, schedule, bounds, size).numpy() for d in (exact, clipped)]
+    both = [
+        fields.trust_region_field(d, schedule, bounds, size, NOISES).numpy()
+        for d in (exact, clipped)
+    ]
     levels = torch.tensor(LEVELS)
     single = [
         fields.trust_region_levels(d, schedule, levels, bounds, size).numpy()
@@ -216,7 +220,7 @@ def scene(
             right="Well placed: the reward picks among the valleys, the loss keeps it inside one.",
             wrong="Not there: look for the valley with the highest reward.",
         ),
-        note=f"{origin}; 64 noise levels, noise integrated by quadrature; σ_data = {sigma_data:g}",
+        note=f"{origin}; {NOISES} noise levels, noise by quadrature; σ_data = {sigma_data:g}",
     )
 
 
