@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import TimeoutError
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 
@@ -84,21 +83,27 @@ def notebook(path: Path, *cells: str) -> None:
     nbformat.write(book, path)
 
 
+# JupyterLab drops a run that comes before the notebook's own session stands, and says nothing.
+SESSION = """(function () {
+  const book = window.jupyterapp.shell.currentWidget;
+  return book.context.ready.then(function () { return book.sessionContext.ready; });
+})()"""
+
+
 def open_notebook(context: Any, address: str) -> Any:
-    """A page with the notebook open, its kernel idle and its first cell run."""
+    """A page with the notebook open and its kernel ready to run cells."""
     page = context.new_page()
     page.goto(address)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=30_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=30_000)
-    # JupyterLab drops a run that comes before its session stands, and nothing shows that it did.
-    for _ in range(8):
-        run_cell(page, 0)
-        try:
-            page.wait_for_selector(".diffteach canvas", timeout=6_000)
-            return page
-        except TimeoutError:
-            continue
-    raise RuntimeError("JupyterLab never ran the first cell")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
+    page.evaluate(SESSION)
+    return page
+
+
+def run_first_cell(page: Any) -> None:
+    """Run the first cell and wait for the picture it shows."""
+    run_cell(page, 0)
+    page.wait_for_selector(".diffteach canvas", timeout=60_000)
 
 
 def run_cell(page: Any, index: int) -> None:

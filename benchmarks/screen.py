@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import browser
-from benchmarks.lab import lab, notebook, open_notebook, run_cell
+from benchmarks.lab import lab, notebook, open_notebook, run_cell, run_first_cell
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import LESSONS
 
@@ -87,6 +87,7 @@ def jupyterlab() -> Iterator[Row]:
         with lab(folder) as address:
             for lesson in LESSONS:
                 page = open_notebook(shown.new_context(), address.format(f"{lesson}.ipynb"))
+                run_first_cell(page)
                 for state in ("idle", "busy"):
                     if state == "busy":
                         run_cell(page, 1)

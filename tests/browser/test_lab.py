@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.lab import lab, notebook, open_notebook, output, run_cell
+from benchmarks.lab import lab, notebook, open_notebook, output, run_cell, run_first_cell
 
 pytestmark = pytest.mark.browser
 
@@ -30,6 +30,7 @@ def page(chromium, tmp_path_factory):
     context = chromium.new_context(viewport={"width": 1400, "height": 1200})
     with lab(folder) as address:
         page = open_notebook(context, address.format("demo.ipynb"))
+        run_first_cell(page)
         yield page
         context.close()
 
