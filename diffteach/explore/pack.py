@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from dataclasses import asdict
@@ -74,14 +75,16 @@ def _coded(stack: Stack) -> tuple[dict[str, Any], bytes]:
     }
     if data.size <= QUANTISED:
         return entry, data.astype("<f4").tobytes()
-    codes, low, high, top = quantise(data, stack.bits)
+    # One code table per slice, because slices of one stack may differ in range a thousandfold.
+    slices = data.reshape(math.prod(data.shape[: len(stack.axes)]), -1)
+    codes, lows, highs, tops = zip(*(quantise(s, stack.bits) for s in slices), strict=True)
     lags = _lags(data.shape)
-    flat = codes.ravel()
+    flat = np.concatenate(codes)
     for lag in lags:
         flat = np.concatenate([flat[:lag], flat[lag:] - flat[:-lag]])  # wraps around at 2^16
     # Low bytes are noise and high bytes nearly constant: apart they deflate well.
     planes = flat.astype("<u2").view(np.uint8).reshape(-1, 2).T
-    return entry | {"low": low, "high": high, "top": top, "lags": lags}, planes.tobytes()
+    return entry | {"low": lows, "high": highs, "top": tops[0], "lags": lags}, planes.tobytes()
 
 
 def _lags(shape: tuple[int, ...]) -> list[int]:

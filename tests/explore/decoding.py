@@ -34,8 +34,9 @@ def decoded(entry: dict[str, Any], body: bytes) -> np.ndarray:
     for lag in reversed(entry["lags"]):
         for start in range(lag):
             codes[start::lag] = np.cumsum(codes[start::lag], dtype=np.uint16)
-    step = (entry["high"] - entry["low"]) / entry["top"]
-    values = (entry["low"] + codes * step).astype(np.float32).astype(float)
+    low, high = np.array([entry["low"], entry["high"]])[..., None]
+    slices = codes.reshape(len(low), -1)
+    values = (low + slices * ((high - low) / entry["top"])).astype(np.float32).astype(float).ravel()
     for code, value in ((65533, np.inf), (65534, -np.inf), (65535, np.nan)):
         values[codes == code] = value
     return values.reshape(entry["shape"])

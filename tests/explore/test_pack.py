@@ -44,6 +44,15 @@ def test_packing_loses_less_than_a_step(bits: int, shape: tuple[int, ...]) -> No
     assert np.abs(arrays["a"] - data).max() <= np.ptp(data) / 2**bits
 
 
+def test_each_slice_keeps_its_own_precision() -> None:
+    ramp = np.linspace(-1, 1, 2500).reshape(50, 50)
+    data = np.array([[ramp * scale + shift for scale in (0.1, 800.0)] for shift in (0.0, 1e3)])
+    stack = Stack(data, {"s": (0.0, 1.0), "t": (0.0, 1.0)}, bits=10)
+    _, arrays = unpacked(pack(scene({"a": stack})))
+    worst = np.abs(arrays["a"] - data).max(axis=(2, 3))
+    assert (worst <= np.ptp(data, axis=(2, 3)) / 2**10).all()
+
+
 def test_what_is_not_finite_survives() -> None:
     data = np.linspace(0, 1, 4000).reshape(40, 100)
     data[3, 4], data[5, 6], data[7, 8] = np.nan, np.inf, -np.inf

@@ -25,11 +25,13 @@ function opened(entry, body) {
   for (let i = 0; i < n; i++) codes[i] = planes[i] | (planes[n + i] << 8);
   for (const lag of [...lags].reverse()) for (let i = lag; i < n; i++) codes[i] += codes[i - lag];
   const data = new Float32Array(n);
-  const step = (high - low) / top;
-  for (let i = 0; i < n; i++) {
-    const code = codes[i];
-    data[i] = code <= top && code < 65533 ? low + code * step : [Infinity, -Infinity, NaN][code - 65533];
-  }
+  low.forEach((start, k) => {
+    const step = (high[k] - start) / top;
+    for (let i = k * stack.size; i < (k + 1) * stack.size; i++) {
+      const code = codes[i];
+      data[i] = code <= top && code < 65533 ? start + code * step : [Infinity, -Infinity, NaN][code - 65533];
+    }
+  });
   return { ...stack, data };
 }
 
