@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from diffteach.course.answers import Slip, Unanswered, is_missing
+from diffteach.nets import seeded
 
 Kind = Literal["compute", "break it", "design"]
 
@@ -64,8 +65,7 @@ class Task:
         try:
             if is_missing(answer):
                 raise Unanswered
-            with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                torch.manual_seed(0)
+            with seeded(0), torch.enable_grad():
                 self.judge(answer)
         except Unanswered:
             hint = "Fill in the dots above and run this cell again."
