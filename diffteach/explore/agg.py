@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 
 from diffteach.explore import colors
 from diffteach.explore.expression import number
@@ -31,6 +32,8 @@ from diffteach.explore.scene import Frame, Layer, Panel
 
 FORMATS = ("png", "pdf", "svg")
 PIXEL = 0.75
+PANEL = 4.3  # inches
+MARKER = "marker"  # labels of this kind may stand on either side
 SHAPES = {"dot": "o", "ring": "o", "square": "s", "star": "*", "cross": "x"}
 DASH = (0, (3.5, 2.5))
 SUBSCRIPT = re.compile(r"(?<!\w)([^\W\d_][\u0300-\u036f]?)_([^\W\d_]{1,3}|\d)(?!\w)")
@@ -56,42 +59,45 @@ class Ink:
         return [withStroke(linewidth=width, foreground=self["paper"], alpha=0.75)]
 
 
-def figure(frame: Frame, dark: bool = False) -> Figure:
-    """The panels side by side over the words, as a figure that no global list keeps."""
+def figure(frame: Frame, dark: bool = False, hide: tuple[str, ...] = ()) -> Figure:
+    """The panels side by side over the words, as a figure that no global list keeps.
+
+    Handles that `hide` names are not drawn.
+    """
     ink = Ink(dark, frame.scene.bounds)
     shown = [k for k, panel in enumerate(frame.scene.panels) if frame.shows(panel)]
     count = max(1, len(shown))
-    fig = Figure(figsize=(4.3 * count, 5.6), dpi=110, facecolor=ink["paper"])
+    fig = Figure(figsize=(PANEL * count, 5.6), dpi=110, facecolor=ink["paper"])
     fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
     FigureCanvasAgg(fig)
     for place, k in enumerate(shown, 1):
         axes = fig.add_subplot(1, count, place)
-        _panel(ink, axes, frame, k)
+        _panel(ink, axes, frame, k, hide)
     _text(fig.suptitle(frame.scene.title, x=0.02, ha="left", fontsize=12, weight="bold"), ink)
     words = "\n".join(textwrap.wrap(frame.words, 57 * count))
     _text(fig.supxlabel(words, x=0.02, ha="left", fontsize=10.5), ink)
     return fig
 
 
-def png(frame: Frame, dark: bool = False) -> bytes:
+def png(frame: Frame, dark: bool = False, hide: tuple[str, ...] = ()) -> bytes:
     """The picture as a PNG image."""
-    return _render(frame, "png", dark)
+    return _render(frame, "png", dark, hide)
 
 
-def save(frame: Frame, path: str | Path) -> Path:
+def save(frame: Frame, path: str | Path, hide: tuple[str, ...] = ()) -> Path:
     """Write the picture; ValueError for a suffix but .png, .pdf, .svg, OSError if it fails."""
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         raise ValueError(f"a picture is saved as .png, .pdf or .svg, got {path.name!r}")
-    return write_bytes(_render(frame, suffix, False), path)
+    return write_bytes(_render(frame, suffix, False, hide), path)
 
 
-def _render(frame: Frame, kind: str, dark: bool) -> bytes:
+def _render(frame: Frame, kind: str, dark: bool, hide: tuple[str, ...]) -> bytes:
     buffer = io.BytesIO()
     # Without a date the same picture is the same file.
     stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    figure(frame, dark).savefig(buffer, format=kind, metadata=stamp)
+    figure(frame, dark, hide).savefig(buffer, format=kind, metadata=stamp)
     return buffer.getvalue()
 
 
@@ -105,7 +111,7 @@ def _text(text: Any, ink: Ink, color: str = "ink") -> None:
     text.set_text(marked(text.get_text()))
 
 
-def _panel(ink: Ink, axes: Axes, frame: Frame, index: int) -> None:
+def _panel(ink: Ink, axes: Axes, frame: Frame, index: int, hide: tuple[str, ...]) -> None:
     panel = frame.scene.panels[index]
     _frame_axes(ink, axes, panel)
     entries = [e for e in frame.scene.layers if e.panel == index and frame.shows(e)]
@@ -117,11 +123,12 @@ def _panel(ink: Ink, axes: Axes, frame: Frame, index: int) -> None:
             artist.set_zorder(2 + 0.01 * order)
         if entry.kind == "heat" and entry is next(e for e in entries if e.kind == "heat"):
             _color_bar(ink, axes, entry, data)
-    for param in frame.scene.params:
+    for param in (p for p in frame.scene.params if p.name not in hide):
         if isinstance(param, Handle) and param.panel == index and frame.shows(param):
             knob: dict[str, Any] = {"markersize": 8, "markeredgewidth": 2.2, "zorder": 4}
             axes.plot(*frame[param.name], "o", mfc=ink["paper"], mec=ink[param.color], **knob)
     _limits(axes, panel, ink.bounds)
+    _turn_labels(axes)
     _legend(ink, axes, entries, panel.kind == "plane")
 
 
@@ -151,6 +158,20 @@ def _limits(axes: Axes, panel: Panel, bounds: tuple[float, float, float, float])
         axes.set_xlim(*xlim)
     if ylim:
         axes.set_ylim(*ylim)
+
+
+def _turn_labels(axes: Axes) -> None:
+    """Labels of markers that would run out of the panel on the right go to the left side."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide = 0.75 * PANEL * figure.dpi  # the layout, and with it the true width, is not known yet
+    for text in axes.texts:
+        if text.get_gid() != MARKER or not isinstance(text, Annotation):
+            continue
+        place = axes.transAxes.inverted().transform(axes.transData.transform(text.xy))[0]
+        share = (text.get_window_extent().width + 15) / wide
+        if 1 - place < min(place, share):
+            text.set(ha="right", position=(-9, 0))
 
 
 def color_range(entry: Layer, data: dict[str, Any]) -> tuple[float, float]:
@@ -288,7 +309,7 @@ def _marker(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
         axes.plot(*data["xy"], SHAPES[shape], markersize=size, mew=width + 2, **under)
     axes.plot(*data["xy"], SHAPES[shape], markersize=size, mew=width, **look)
     if label := entry.style.get("label"):
-        _write(ink, axes, label, tuple(data["xy"]), (9, 0), color, ha="left", va="center")
+        _write(ink, axes, label, tuple(data["xy"]), (9, 0), color, gid=MARKER, va="center")
 
 
 def _write(

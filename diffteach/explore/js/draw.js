@@ -220,8 +220,10 @@ DRAW.line = (g, box, layer, data) => {
   g.stroke(path);
 };
 
+const labelFont = (box) => `11.5px ${box.theme.font}`;
+
 function writeBeside(g, box, text, x, y, color, align) {
-  g.font = `11.5px ${box.theme.font}`;
+  g.font = labelFont(box);
   g.textAlign = align;
   g.textBaseline = "middle";
   g.setLineDash([]);
@@ -250,8 +252,11 @@ DRAW.marker = (g, box, layer, data) => {
   }
   g.fillStyle = color;
   if (shape === "star") g.fill(path);
-  const right = x > box.left + box.width * 0.75;
-  if (label) writeBeside(g, box, label, x + (right ? -12 : 12), y, color, right ? "right" : "left");
+  if (!label) return;
+  g.font = labelFont(box);
+  const [before, after] = [x - box.left, box.left + box.width - x];
+  const right = after < Math.min(before, markedWidth(g, label) + 16);
+  writeBeside(g, box, label, x + (right ? -12 : 12), y, color, right ? "right" : "left");
 };
 
 DRAW.rule = (g, box, layer, data) => {

@@ -251,7 +251,7 @@ class Panel {
       for (let k = 0; k < 20; k++) (g.fillStyle = cssColor(table[k * 13])), g.fillRect(x + k, y - 4, 1.2, 8);
     } else if (kind === "points" || kind === "marker") {
       const shape = style.shape || (kind === "marker" ? "star" : "dot");
-      addShape(path, shape, x + 10, y, kind === "marker" ? (shape === "star" ? 7 : 5) : Math.min(style.size || 5, 9) / 2);
+      addShape(path, shape, x + 10, y, kind === "marker" ? (shape === "star" ? 7 : 5) : Math.max(5, Math.min(style.size || 5, 9)) / 2);
       g.setLineDash([]);
       if (shape === "ring" || shape === "cross") g.stroke(path);
       else g.fill(path);
