@@ -27,12 +27,14 @@ class Canvas(anywidget.AnyWidget):
     fixed = traitlets.Dict().tag(sync=True)
     asked = traitlets.Int().tag(sync=True)
     answered = traitlets.Int().tag(sync=True)
+    opening = traitlets.Dict().tag(sync=True)
 
     def __init__(self, explorable: Showable) -> None:
         self._explorable = explorable
         self._shown: Scene | None = None
         self._following = False
-        super().__init__(_esm=script(explorable.scene, "widget"), _css=style())
+        opening = {name: _plain(value) for name, value in explorable.opened().items()}
+        super().__init__(_esm=script(explorable.scene, "widget"), _css=style(), opening=opening)
         self._follow(explorable)
         explorable.observe(self._follow)
 
@@ -41,19 +43,18 @@ class Canvas(anywidget.AnyWidget):
         outer, self._following = self._following, True
         try:
             with self.hold_sync():
+                self.hide = list(explorable.hide)
+                self.fixed = explorable.fixed()
+                self.error = explorable.error
                 if explorable.scene is not self._shown:
                     self._show(explorable.scene)
                 for name, value in explorable.values.items():
                     self.set_trait(name, _plain(value))
-                self.hide = list(explorable.hide)
-                self.fixed = explorable.fixed()
-                self.error = explorable.error
         finally:
             self._following = outer
 
     def _show(self, scene: Scene) -> None:
         before = {p.name for p in self._shown.params} if self._shown else set()
-        self._shown = scene
         new = {p.name: p for p in scene.params if p.name not in before}
         for name in new:
             if hasattr(Canvas, name):
@@ -66,18 +67,21 @@ class Canvas(anywidget.AnyWidget):
             self.add_traits(**traits)
             self._register_validator(_refuse, tuple(traits))
             self.observe(self._changed, list(traits))
-        self._esm = script(scene, "widget")
-        self.scene = pack(scene)
+        packed = pack(scene)  # may fail: the scene counts as shown only after it
+        self._esm, self.scene, self._shown = script(scene, "widget"), packed, scene
 
     def _changed(self, change: Any) -> None:
         if not self._following:
             self._tell()
 
-    def _tell(self) -> None:
-        """Pass on to the explorable, at once, every trait that differs from it."""
+    def _tell(self, dismissed: bool = False) -> None:
+        """Pass on to the explorable, at once, every trait that differs from it.
+
+        A request without values, for a strip that was dismissed, only clears the error.
+        """
         values = self._explorable.values
         new = {n: getattr(self, n) for n in values if getattr(self, n) != _plain(values[n])}
-        if new:
+        if new or dismissed:
             self._explorable.request(**new)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -89,8 +93,14 @@ class Canvas(anywidget.AnyWidget):
             self.error = str(error)
         finally:
             self._following = outer
-        self._tell()
-        self.answered = self.asked
+        try:
+            self._tell(dismissed=sync_data.get("error") == "")
+        except KeyboardInterrupt:
+            self._explorable.error = "Interrupted: the picture stays as it was."
+            self._follow(self._explorable)
+            raise
+        finally:
+            self.answered = self.asked
 
 
 def _refuse(widget: Canvas, proposal: Any) -> Any:

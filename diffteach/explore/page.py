@@ -52,6 +52,7 @@ def html(explorable: Showable) -> str:
     scene = explorable.scene
     state = {
         "values": explorable.values,
+        "opening": explorable.opened(),
         "hide": list(explorable.hide),
         "fixed": explorable.fixed(),
     }

@@ -72,6 +72,67 @@ def test_what_the_browser_sends_is_taken_together(explorable: Explorable) -> Non
     assert canvas.a == explorable.values["a"] == 0.9
 
 
+def test_an_interrupted_kernel_choice_is_answered_and_changes_nothing() -> None:
+    def build(mine=None, tilt: str = "level"):
+        if tilt == "tilted":
+            raise KeyboardInterrupt
+        return gallery.build(tilt=tilt)
+
+    explorable = Explorable(build)
+    canvas = explorable.widget
+    with pytest.raises(KeyboardInterrupt):
+        canvas.set_state({"tilt": "tilted", "asked": 1})
+    assert canvas.answered == canvas.asked == 1
+    assert canvas.tilt == explorable.values["tilt"] == "level"
+    assert canvas.error == explorable.error and "Interrupted" in canvas.error
+    canvas.set_state({"a": 0.5})
+    assert explorable.values["a"] == 0.5 and canvas.error == ""
+
+
+def test_dismissing_the_strip_is_heard_and_takes_values_along(explorable: Explorable) -> None:
+    canvas = explorable.widget
+    canvas.set_state({"a": 7.0})
+    assert explorable.error != ""
+    canvas.set_state({"error": "", "a": 0.5})
+    assert explorable.error == canvas.error == "" and canvas.a == 0.5
+
+
+def test_a_scene_that_cannot_be_packed_is_tried_again(explorable: Explorable, monkeypatch) -> None:
+    canvas = explorable.widget
+    with monkeypatch.context() as patch:
+
+        def full(scene):
+            raise ValueError("cannot be packed")
+
+        patch.setattr("diffteach.explore.canvas.pack", full)
+        with pytest.raises(ValueError, match="cannot be packed"):
+            canvas.set_state({"tilt": "tilted"})
+        assert "cannot be packed" in canvas.error
+    explorable.set(a=0.5)
+    assert canvas.scene == pack(explorable.scene) and canvas.tilt == "tilted"
+
+
+def test_the_opening_view_is_that_of_the_first_showing(explorable: Explorable) -> None:
+    explorable.set(a=0.75, probe=(1.0, 1.0))
+    canvas = explorable.widget
+    explorable.set(a=0.25)
+    assert canvas.opening["a"] == 0.75 and canvas.opening["probe"] == [1.0, 1.0]
+    assert '"opening": {"a": 0.75' in html(explorable)
+
+
+def test_hidden_handles_are_not_drawn_and_labels_stay_inside(explorable: Explorable) -> None:
+    shown, hidden = (
+        [len(axes.lines) for axes in agg.figure(explorable.frame(), hide=hide).axes]
+        for hide in ((), ("probe",))
+    )
+    assert sum(shown) == sum(hidden) + 1
+    assert agg.png(explorable.frame()) != agg.png(explorable.frame(), hide=("probe",))
+    fig = agg.figure(explorable.frame())
+    fig.canvas.draw()
+    (label,) = [t for axes in fig.axes for t in axes.texts if t.get_text() == "here"]
+    assert label.get_window_extent().x1 < label.axes.transData.transform((1.9, 2))[0]
+
+
 def test_a_refused_value_raises_shows_and_leaves_the_widget_alive(explorable: Explorable) -> None:
     canvas = explorable.widget
     with pytest.raises(ValueError, match=r"a must lie in \[0, 1\], got 2"):

@@ -56,6 +56,7 @@ async function renderWidget({ model, el }) {
     session.view?.dispose();
     host.hide = model.get("hide");
     host.fixed = model.get("fixed");
+    host.opening = model.get("opening");
     host.values = {};
     for (const name of [...scene.params.map((p) => p.name), "revealed"]) host.values[name] = model.get(name);
     session.view = new View(root, scene, host);
