@@ -17,7 +17,7 @@
     },
   };
   const view = new View(root, await unpack(bytes), host);
-  const take = () => openLink(view, decodeURI(location.hash.slice(1)));
+  const take = () => openLink(view, location.hash.slice(1));
   take();
   addEventListener("hashchange", take);
 })();

@@ -8,14 +8,15 @@ function linkValue(value) {
   return typeof value === "string" ? value : shortNumber(value);
 }
 
-// name?parameter=value&...; what stands at its default is left out.
+// name?parameter=value&...; what stands at its default is left out, and where the guess lies.
 function permalink(view) {
   const { scene, frame, host } = view;
   const parts = { ...host.fixed };
   for (const { name, default: usual } of scene.params) {
     const value = frame.values[name];
-    if (String(value) !== String(usual)) parts[name] = linkValue(value);
+    if (name !== "guess" && String(value) !== String(usual)) parts[name] = linkValue(value);
   }
+  if (scene.prediction) parts.guess = 1;
   if (view.hidden.length) parts.hide = view.hidden.join(",");
   const query = Object.entries(parts).map(([name, v]) => `${name}=${inLink(v)}`).join("&");
   return query ? `${scene.name}?${query}` : scene.name;
@@ -46,12 +47,13 @@ function parsedValue(param, text) {
 function openLink(view, link) {
   const { scene, host, frame } = view;
   const [name, query = ""] = link.split(/\?(.*)/s);
-  if (name !== scene.name) return;
+  if (!name) return;
   try {
+    if (name !== scene.name) throw new Error(`This link is for ${name}; this page shows ${scene.name}.`);
     const pairs = new URLSearchParams(query);
     const wanted = frame.defaults();
     for (const [key, text] of pairs) {
-      if (key === "hide") continue;
+      if (key === "hide" || key === "guess") continue;
       const param = frame.params[key];
       const live = param && !(param.kernel && !host.kernel);
       if (live) wanted[key] = parsedValue(param, text);
@@ -59,9 +61,13 @@ function openLink(view, link) {
         throw new Error(`This page cannot show ${key}=${text}; it was made with another one.`);
       }
     }
-    host.hide = (pairs.get("hide") || "").split(",").filter(Boolean);
-    wanted.revealed = frame.values.revealed;
+    const hide = (pairs.get("hide") || "").split(",").filter(Boolean);
+    const unknown = hide.filter((key) => !Object.hasOwn(frame.params, key));
+    if (unknown.length) throw new Error(`There is no control ${unknown.join(", ")} to hide.`);
+    host.hide = hide;
+    for (const key of ["revealed", "guess"]) delete wanted[key];
     for (const [key, value] of Object.entries(wanted)) view.change(key, value);
+    view.say("", false);
     view.schedule();
   } catch (error) {
     view.say(error.message, true);
@@ -83,13 +89,16 @@ function picture(view) {
   const { theme, figure, scene, frame } = view;
   const shown = view.panels.filter((p) => !p.element.hidden);
   const origin = figure.getBoundingClientRect();
-  const [width, margin] = [Math.max(320, origin.width), 20];
+  const boxes = shown.map((panel) => panel.element.getBoundingClientRect());
+  const across = Math.max(0, ...boxes.map((box) => box.right - origin.left));
+  const down = Math.max(0, ...boxes.map((box) => box.bottom - origin.top));
+  const [width, margin] = [Math.max(320, across), 20];
   const canvas = document.createElement("canvas");
   const g = canvas.getContext("2d");
   g.font = `14px ${theme.font}`;
   const lines = wrapText(g, frame.words, width);
   const titled = scene.title ? 30 : 0;
-  const height = titled + origin.height + 14 + lines.length * 21;
+  const height = titled + down + 14 + lines.length * 21;
   [canvas.width, canvas.height] = [2 * (width + 2 * margin), 2 * (height + 2 * margin)];
   g.scale(2, 2);
   g.fillStyle = theme.colors.paper;
@@ -99,8 +108,8 @@ function picture(view) {
   g.textBaseline = "top";
   g.font = `600 17px ${theme.font}`;
   g.fillText(scene.title, 0, 0);
-  for (const panel of shown) {
-    const box = panel.element.getBoundingClientRect();
+  for (const [k, panel] of shown.entries()) {
+    const box = boxes[k];
     const [x, y] = [box.left - origin.left, titled + box.top - origin.top];
     panel.ratio = 2;
     [panel.canvas.width, panel.canvas.height] = panel.outer.map((n) => 2 * n);
@@ -116,7 +125,7 @@ function picture(view) {
   g.fillStyle = theme.colors.ink;
   g.font = `14px ${theme.font}`;
   [g.textAlign, g.textBaseline] = ["left", "top"];
-  lines.forEach((line, k) => g.fillText(line, 0, titled + origin.height + 14 + k * 21));
+  lines.forEach((line, k) => g.fillText(line, 0, titled + down + 14 + k * 21));
   return canvas;
 }
 

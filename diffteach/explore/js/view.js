@@ -91,6 +91,7 @@ class View {
     this.reveal = make("button", { type: "button", class: "dt-reveal" }, "Reveal");
     this.reveal.addEventListener("click", () => {
       this.change("revealed", this.frame.values.revealed ? 0 : 1);
+      this.judge();
       this.settle();
     });
     const text = make("span", {}, ...marked(prediction.question));
@@ -110,6 +111,7 @@ class View {
     const themed = new MutationObserver(() => this.restyle());
     themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
     this.cleanups.push(() => sized.disconnect(), () => themed.disconnect());
+    this.cleanups.push(onResolution(() => this.schedule(true)));
     for (const panel of this.panels) {
       on(panel.canvas, "pointerdown", (event) => {
         const here = this.scene.params.filter((p) => p.kind === "handle" && p.panel === panel.index && this.visible(p));
@@ -149,14 +151,21 @@ class View {
   // A value chosen by the user: drawn with the next frame, told to the host.
   change(name, value) {
     if (!this.playing || name !== this.playing.name) this.stop();
-    if (!this.frame.set(name, value)) return;
+    if (!this.accept(name, value)) return;
     this.host.changed?.(name, value);
     this.schedule();
   }
 
+  // Sets a value; a verdict holds as long as its guess.
+  accept(name, value) {
+    if (!this.frame.set(name, value)) return false;
+    if (name === "revealed" || name === "guess") this.host.score = null;
+    return true;
+  }
+
   // A value that came from elsewhere.
   follow(name, value) {
-    if (this.held !== name && this.frame.set(name, value)) this.schedule();
+    if (this.held !== name && this.accept(name, value)) this.schedule();
   }
 
   settle() {
@@ -171,7 +180,12 @@ class View {
 
   reset() {
     this.stop();
-    for (const [name, value] of Object.entries(this.frame.defaults())) this.change(name, value);
+    const start = this.frame.defaults();
+    for (const [name, value] of Object.entries(this.host.opening || {})) if (name in start) start[name] = value;
+    start.revealed = this.scene.prediction ? 0 : 1;
+    // What the kernel has computed stays, as in Python.
+    const live = ([name]) => !this.frame.params[name]?.kernel;
+    for (const [name, value] of Object.entries(start).filter(live)) this.change(name, value);
     this.settle();
   }
 
@@ -217,10 +231,11 @@ class View {
     const { frame, scene } = this;
     const open = Boolean(frame.values.revealed);
     write(this.reveal, open ? "Guess again" : "Reveal");
+    if (!open) return write(this.verdict, "");
     const { right, wrong, tolerance } = scene.prediction;
-    const gap = frame.score;
-    const verdict = `${gap <= tolerance ? right : wrong} Your guess is ${formatNumber(gap, ".2f")} away.`;
-    write(this.verdict, open ? verdict : "");
+    // Scored once, at Reveal: what is moved afterwards changes the answer, not the guess.
+    const gap = (this.host.score ??= frame.score);
+    write(this.verdict, `${gap <= tolerance ? right : wrong} Your guess is ${formatNumber(gap, ".2f")} away.`);
   }
 
   // Panels side by side as wide as fits, wrapped where the page is narrow.
@@ -232,7 +247,7 @@ class View {
     const beside = n === 1 && room >= 720;
     this.root.classList.toggle("dt-beside", beside);
     const columns = Math.max(1, Math.min(n, Math.floor((room + GAP) / (250 + GAP))));
-    const widest = n === 1 ? 460 : n === 2 ? 410 : 380;
+    const widest = n === 1 ? (room >= 1140 ? 560 : 460) : n === 2 ? 410 : 380;
     const width = Math.floor(Math.min(widest, beside ? room * 0.55 : (room - GAP * (columns - 1)) / columns));
     const yLabels = shown.some((p) => p.spec.ylabel);
     for (const panel of this.panels) panel.element.hidden = !shown.includes(panel);
@@ -303,6 +318,18 @@ class View {
     for (const cleanup of this.cleanups) cleanup();
     this.root.replaceChildren();
   }
+}
+
+// Calls back whenever the screen's pixels become finer or coarser; returns what ends it.
+function onResolution(act) {
+  const ending = new AbortController();
+  const wait = () => {
+    const query = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+    const again = () => (act(), wait());
+    query.addEventListener("change", again, { once: true, signal: ending.signal });
+  };
+  wait();
+  return () => ending.abort();
 }
 
 function write(node, text) {
