@@ -121,13 +121,15 @@ def ancestral(
         t = torch.full((len(x_t),), k, device=x_t.device)
         x0 = x0_from_eps(schedule, x_t, t, denoise(x_t, t))
         x0 = x0 if limit is None else x0.clamp(-limit, limit)
-        beta, level = float(schedule.betas[k]), float(schedule.alpha_bar[k])
-        before = float(schedule.alpha_bar[k - 1]) if k else 1.0
-        mean = (beta * before**0.5 * x0 + (1 - before) * (1 - beta) ** 0.5 * x_t) / (1 - level)
+        beta, noise_bar = float(schedule.betas[k]), float(schedule.noise_bar[k])
+        signal_before = float(schedule.alpha_bar[k - 1]) if k else 1.0
+        noise_before = float(schedule.noise_bar[k - 1]) if k else 0.0
+        pull, stay = beta * signal_before**0.5, noise_before * (1 - beta) ** 0.5
+        mean = (pull * x0 + stay * x_t) / noise_bar
         x_t = mean
         if k:
             noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)
-            x_t = mean + (beta * (1 - before) / (1 - level)) ** 0.5 * noise
+            x_t = mean + (beta * noise_before / noise_bar) ** 0.5 * noise
         yield x_t
 
 

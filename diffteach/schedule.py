@@ -136,12 +136,17 @@ class EDM:
         return self.quantile(_uniform(n, generator)).float()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrete:
-    """T-step DDPM (Ho et al. 2020): t is a long in 0..T-1, and 0 is the first *noisy* level."""
+    """T-step DDPM (Ho et al. 2020): t is a long in 0..T-1, and 0 is the first *noisy* level.
+
+    Two are equal if their betas are, in value and type.
+    """
 
     betas: Float[Tensor, " T"]
     alpha_bar: Float[Tensor, " T"] = field(init=False, repr=False)
+    noise_bar: Float[Tensor, " T"] = field(init=False, repr=False)
+    """1 - alpha_bar, of which float32 would lose four digits at the first levels of many"""
 
     def __post_init__(self) -> None:
         betas = self.betas
@@ -149,25 +154,36 @@ class Discrete:
             raise ValueError(f"betas must be a non-empty vector, got shape {tuple(betas.shape)}")
         if not bool(((betas > 0) & (betas < 1)).all()):
             raise ValueError(f"betas must lie strictly between 0 and 1, got {betas.tolist()}")
-        alpha_bar = torch.cumprod(1 - betas.double(), 0).to(betas.dtype)
-        object.__setattr__(self, "alpha_bar", alpha_bar)
+        alpha_bar = torch.cumprod(1 - betas.double(), 0)
+        object.__setattr__(self, "alpha_bar", alpha_bar.to(betas.dtype))
+        object.__setattr__(self, "noise_bar", (1 - alpha_bar).to(betas.dtype))
 
     def __len__(self) -> int:
         return len(self.betas)
 
-    def _level(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    # A dataclass would compare the tensors themselves, whose == has no single answer.
+    def _key(self) -> tuple[object, ...]:
+        return (self.betas.dtype, *self.betas.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Discrete) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _at(self, table: Float[Tensor, " T"], t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         if t.is_floating_point():
             raise TypeError(f"t must hold integers for a Discrete schedule, got {t.dtype}")
         _check_range(t, 0, len(self) - 1, "Discrete")
-        return self.alpha_bar.to(t.device)[t]
+        return table.to(t.device)[t]
 
     def alpha(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Signal scale sqrt(alpha_bar_t); ValueError outside 0..T-1, TypeError for floats."""
-        return torch.sqrt(self._level(t))
+        return torch.sqrt(self._at(self.alpha_bar, t))
 
     def sigma(self, t: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Noise scale sqrt(1 - alpha_bar_t)."""
-        return torch.sqrt(1 - self._level(t))
+        return torch.sqrt(self._at(self.noise_bar, t))
 
     def sample_time(self, n: int, generator: torch.Generator | None = None) -> Int[Tensor, " n"]:
         """n levels, uniform on 0..T-1."""

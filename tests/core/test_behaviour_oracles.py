@@ -115,9 +115,11 @@ def test_samples_have_the_moments_of_the_law(schedule, tolerance) -> None:
     torch.testing.assert_close(x.std(0), torch.full((2,), STD), atol=tolerance, rtol=0)
 
 
-def test_ancestral_step_is_the_posterior() -> None:
+# At the last of 20 levels the posterior's variance is beta itself, after the sixth half of it.
+@pytest.mark.parametrize("levels", [20, 6, 2])
+def test_ancestral_step_is_the_posterior(levels) -> None:
     """One level: x_0 given x_t and the denoised point, in the conjugate form of its precision."""
-    schedule = Discrete(relax_betas(20).double())
+    schedule = Discrete(relax_betas(20).double()[:levels])
     x_t = torch.randn(4000, 2, dtype=torch.float64)
     guess = double(0.3, -0.2)
 
@@ -126,11 +128,10 @@ def test_ancestral_step_is_the_posterior() -> None:
         return (x - alpha * guess) / sigma
 
     step = next(ancestral(denoise, schedule, x_t, torch.Generator().manual_seed(0)))
-    bar, bar_before, beta = schedule.alpha_bar[-1], schedule.alpha_bar[-2], schedule.betas[-1]
+    bar_before, beta = schedule.alpha_bar[-2], schedule.betas[-1]
     precision = 1 / (1 - bar_before) + (1 - beta) / beta
     mean = (bar_before**0.5 * guess / (1 - bar_before) + (1 - beta) ** 0.5 * x_t / beta) / precision
     noise = (step - mean) * precision**0.5
-    assert float(bar) < 1e-4
     assert float(noise.mean()) == pytest.approx(0, abs=0.04)
     assert float(noise.std()) == pytest.approx(1, abs=0.04)
 

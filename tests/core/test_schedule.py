@@ -8,6 +8,7 @@ import pytest
 import torch
 from core.oracles import double
 
+from diffteach.methods import BCConfig
 from diffteach.schedule import (
     EDM,
     VP,
@@ -71,6 +72,22 @@ def test_discrete_levels_are_the_tabulated_ones(betas, alpha_bar) -> None:
     torch.testing.assert_close(
         schedule.sigma(t).square(), 1 - torch.tensor(alpha_bar), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_cleanest_of_many_levels_keeps_its_noise(dtype) -> None:
+    betas = linear_betas(1000).to(dtype)
+    first = Discrete(betas).sigma(torch.tensor([0]))[0]
+    assert float(first) == pytest.approx(float(betas[0]) ** 0.5, rel=1e-6)
+
+
+def test_schedules_are_equal_if_their_numbers_are() -> None:
+    made = [VP(), VP(beta_max=5), EDM(), *(Discrete(vp_betas(n)) for n in (5, 6))]
+    again = [VP(), VP(beta_max=5), EDM(), *(Discrete(vp_betas(n)) for n in (5, 6))]
+    assert len({*made, *again}) == len(made)
+    assert [[a == b for b in again] for a in made] == torch.eye(5, dtype=torch.bool).tolist()
+    assert Discrete(vp_betas(5)) != Discrete(vp_betas(5).double())
+    assert BCConfig(schedule=made[3]) == BCConfig(schedule=again[3]) != BCConfig(schedule=made[4])
 
 
 def test_other_betas_have_their_known_values() -> None:
