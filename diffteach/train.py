@@ -1,22 +1,16 @@
-"""The one training loop: streams of random rows, batch sources, `fit`, checkpoints."""
+"""The one training loop: streams of random rows, batch sources, `fit`."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import json
-import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterator, MutableMapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from diffteach.schedule import check_count
@@ -33,15 +27,6 @@ class Progress(NamedTuple):
     step: int
     steps: int
     metrics: Metrics
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """Anything a checkpoint can hold: networks, optimizers, streams, sources."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
 @runtime_checkable
@@ -218,115 +203,3 @@ def finish(steps: Generator[Any, None, T]) -> T:
             next(steps)
         except StopIteration as stop:
             return stop.value
-
-
-FORMAT = 1
-Parts = dict[str, "Stateful | torch.Generator"]
-
-
-def _parts(agent: object, source: Source | None) -> Parts:
-    """Everything with a state: the agent's attributes by name, and the source of its batches."""
-    named = {**vars(agent), **({} if source is None else {"source": source})}
-    return {k: v for k, v in named.items() if isinstance(v, Stateful | torch.Generator)}
-
-
-def _state(part: Stateful | torch.Generator) -> Any:
-    return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
-
-
-def _set_state(part: Stateful | torch.Generator, state: Any) -> None:
-    if isinstance(part, torch.Generator):
-        part.set_state(state)
-    else:
-        part.load_state_dict(state)
-
-
-def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON for a nested state; its tensors go into a flat table under their paths."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise FloatingPointError(f"{path} holds NaN or infinite values, so nothing was saved")
-        # safetensors refuses tensors that share memory.
-        tensors[path] = value.detach().cpu().clone().contiguous()
-        return {"tensor": path}
-    if isinstance(value, Mapping):
-        return {"items": [[k, _pack(v, f"{path}/{k}", tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {"list": [_pack(v, f"{path}/{k}", tensors) for k, v in enumerate(value)]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint cannot hold {path} of type {type(value).__name__}")
-
-
-def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    if "tensor" in tree:
-        return tensors[tree["tensor"]]
-    if "list" in tree:
-        return [_unpack(v, tensors) for v in tree["list"]]
-    return {k: _unpack(v, tensors) for k, v in tree["items"]}
-
-
-def save(
-    path: str | Path,
-    agent: object,
-    source: Source | None = None,
-    done: Mapping[str, int] | None = None,
-) -> None:
-    """Writes a checkpoint of all that `fit` changes; the file appears complete or not at all.
-
-    FloatingPointError, and an untouched old file, if a weight is NaN or infinite.
-    """
-    tensors: dict[str, Tensor] = {}
-    parts = _parts(agent, source)
-    tree = {name: _pack(_state(part), name, tensors) for name, part in parts.items()}
-    about = {
-        "format": FORMAT,
-        "method": type(agent).__name__,
-        "config": repr(getattr(agent, "config", None)),
-        "done": dict(done or {}),
-        "tree": tree,
-    }
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, draft, {"diffteach": json.dumps(about)})
-        with open(draft, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def load(path: str | Path, agent: object, source: Source | None = None) -> dict[str, int]:
-    """Restores what `save` stored and returns the finished steps of each stage, for `fit`.
-
-    ValueError, and an unchanged agent, for a file that is no checkpoint, or one of another method,
-    format or size.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["diffteach"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a complete checkpoint of diffteach ({error})") from None
-    wanted, parts = (FORMAT, type(agent).__name__), _parts(agent, source)
-    if (about["format"], about["method"]) != wanted:
-        raise ValueError(
-            f"{path} holds {about['method']} in format {about['format']}, "
-            f"needed is {wanted[1]} in format {wanted[0]}"
-        )
-    if missing := sorted(set(parts) - set(about["tree"])):
-        raise ValueError(f"{path} lacks {', '.join(missing)}")
-    before = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
-    for name, part in parts.items():
-        try:
-            _set_state(part, _unpack(about["tree"][name], tensors))
-        except (RuntimeError, ValueError, KeyError) as error:
-            # torch loads what fits before it complains.
-            for other in parts:
-                _set_state(parts[other], before[other])
-            reason = str(error).splitlines()[-1].strip()
-            raise ValueError(f"{name} in {path} does not fit this agent: {reason}") from None
-    return about["done"]

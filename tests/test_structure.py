@@ -22,6 +22,7 @@ FLOORS = {
     "toys": 2,
     "data": 2,
     "train": 2,
+    "checkpoint": 2,
     "objectives": 3,
     "sampling": 3,
     "critics": 3,

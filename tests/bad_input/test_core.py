@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffteach import nets, objectives, sampling, schedule, train
+from diffteach import checkpoint, nets, objectives, sampling, schedule, train
 from diffteach.methods import BCConfig, DiffusionBC
 from diffteach.methods.bc import fit_points
 from diffteach.schedule import EDM, VP, Discrete
@@ -162,7 +162,7 @@ def test_equal_points_are_refused_or_fitted_without_nan() -> None:
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "run.safetensors"
-    train.save(path, small(steps=1))
+    checkpoint.save(path, small(steps=1))
     return path
 
 
@@ -171,9 +171,9 @@ def test_a_file_that_is_no_checkpoint(tmp_path, saved) -> None:
     for content in (b"", b"words", saved.read_bytes()[:-40]):
         other.write_bytes(content)
         with pytest.raises(ValueError, match="other is not a complete checkpoint"):
-            train.load(other, small())
+            checkpoint.load(other, small())
     with pytest.raises(FileNotFoundError):
-        train.load(tmp_path / "absent", small())
+        checkpoint.load(tmp_path / "absent", small())
 
 
 def test_a_checkpoint_of_another_method_or_size(saved) -> None:
@@ -181,12 +181,15 @@ def test_a_checkpoint_of_another_method_or_size(saved) -> None:
         pass
 
     with pytest.raises(ValueError, match="holds DiffusionBC in format 1, needed is Other"):
-        train.load(saved, Other())
-    wide = DiffusionBC(BCConfig(), 1, 3)
+        checkpoint.load(saved, Other())
+    wide = DiffusionBC(BCConfig(steps=1), 1, 3)
     before = [p.clone() for p in wide.net.parameters()]
     with pytest.raises(ValueError, match="net in .* does not fit this agent: size mismatch") as e:
-        train.load(saved, wide)
+        checkpoint.load(saved, wide)
     assert "\n" not in str(e.value)
     assert all(p.equal(q) for p, q in zip(wide.net.parameters(), before, strict=True))
+    with pytest.raises(ValueError, match="made with config.steps = 1, needed is 2000") as e:
+        checkpoint.load(saved, small())
+    assert "\n" not in str(e.value)
     with pytest.raises(ValueError, match="lacks source"):
-        train.load(saved, small(), train.InMemory(train.one_step(X)))
+        checkpoint.load(saved, small(steps=1), train.InMemory(train.one_step(X)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -10,13 +11,14 @@ import pytest
 import torch
 
 from diffteach import toys
+from diffteach.checkpoint import load, save
 from diffteach.methods import BCConfig, DiffusionBC
 from diffteach.methods.bc import fit_points
 from diffteach.nets import ResNetDenoiser
-from diffteach.objectives import denoising_loss
+from diffteach.objectives import denoising_loss, variance_weight
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import EDM, VP, Discrete, linear_betas
-from diffteach.train import InMemory, Stream, finish, fit, load, one_step, save
+from diffteach.train import InMemory, Stream, finish, fit, one_step
 from diffteach.types import Agent, Stage
 
 SMALL = BCConfig(VP(), 2.0, steps=12, batch_size=32)
@@ -118,6 +120,15 @@ def test_nan_stops_with_the_step_and_the_loss_named(check_every) -> None:
             pass
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """The usual answer to Ctrl-C: nohup and some CI start Python with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupt_waits_for_the_end_of_a_step() -> None:
     agent = Recorder()
     update, done = agent._update, {}
@@ -128,12 +139,11 @@ def test_interrupt_waits_for_the_end_of_a_step() -> None:
         return update(name, batch)
 
     agent._update = interrupted
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         for _ in fit(agent, InMemory(one_step(points())), done):
             pass
     assert done == {"critic": 2} and len(agent.seen) == 2
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_stream_resumes_at_any_row() -> None:
@@ -201,6 +211,44 @@ def test_reload_gives_the_same_actions(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_checkpoint_fits_only_its_own_settings(tmp_path) -> None:
+    path = tmp_path / "run"
+
+    def refused(config: BCConfig, words: str) -> None:
+        agent = DiffusionBC(config, 1, 2)
+        before = weights(agent)
+        with pytest.raises(ValueError, match=f"run was made with {words}$"):
+            load(path, agent)
+        assert weights(agent) == before
+
+    save(path, DiffusionBC(SMALL, 1, 2))
+    # The sizes of the network are the same, what its answer means is not.
+    refused(
+        replace(SMALL, schedule=EDM()),
+        "config.schedule.class = 'diffteach.schedule.VP', needed is 'diffteach.schedule.EDM'",
+    )
+    refused(replace(SMALL, schedule=VP(beta_max=5)), "config.schedule.beta_max = 20.0, needed is 5")
+    refused(replace(SMALL, weight=variance_weight), "config.weight = .*unit_weight', .*")
+    assert load(path, DiffusionBC(replace(SMALL, data_scale=2), 1, 2)) == {}  # 2 is 2.0
+    save(path, DiffusionBC(STATEFUL, 1, 2))
+    betas = linear_betas(10)
+    assert load(path, DiffusionBC(replace(STATEFUL, schedule=Discrete(betas)), 1, 2)) == {}
+    betas[3] = 0.5
+    refused(
+        replace(STATEFUL, schedule=Discrete(betas)), r"config.schedule.betas.values\[3\] = .* 0.5"
+    )
+    wide = partial(ResNetDenoiser, width=32, blocks=1)
+    refused(replace(STATEFUL, network=wide), "config.network.keywords.width = 16, needed is 32")
+
+
+def test_settings_that_no_file_can_hold_are_refused_when_saving(tmp_path) -> None:
+    agent = DiffusionBC(SMALL, 1, 2)
+    agent.config = replace(SMALL, network=partial(ResNetDenoiser, dropout=object()))
+    with pytest.raises(TypeError, match="hold config.network.keywords.dropout of type object"):
+        save(tmp_path / "run", agent)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     agent, path = DiffusionBC(SMALL, 1, 2), tmp_path / "run"
     save(path, agent)
@@ -215,7 +263,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch) -> None:
         (tmp_path / "half").touch()
         raise OSError("disk full")
 
-    monkeypatch.setattr("diffteach.train.os.replace", full)
+    monkeypatch.setattr("diffteach.checkpoint.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         save(path, agent)
     assert path.read_bytes() == good
