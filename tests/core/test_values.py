@@ -67,6 +67,17 @@ def test_squashed_density_of_samples_and_of_given_actions_agree() -> None:
     assert bool(torch.isfinite(far).all())
 
 
+def test_log_std_stays_between_minus_five_and_two() -> None:
+    with seeded(0):
+        policy = TanhGaussianPolicy(1, 1, width=16)
+    last = policy.body[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        for bias, log_std in ((-30.0, -5.0), (-4.5, -4.5), (1.5, 1.5), (30.0, 2.0)):
+            last.bias[1] = bias
+            assert float(policy(torch.ones(1, 1))[1]) == log_std
+
+
 def test_log_density_survives_saturation() -> None:
     u = double((15.0,), (-15.0,))
     log_p = tanh_gaussian_log_prob(u, u, torch.zeros_like(u), 1.0)
