@@ -1,6 +1,7 @@
 """Two-dimensional densities, point sets and rewards with exact answers."""
 
 from diffteach.toys.catalog import (
+    check_name,
     default_bandwidth,
     density,
     load,
@@ -21,6 +22,7 @@ __all__ = [
     "Density",
     "GaussianMixture",
     "TwoMoonEnergy",
+    "check_name",
     "default_bandwidth",
     "density",
     "empirical",

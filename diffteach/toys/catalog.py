@@ -39,6 +39,11 @@ def find_set(name: str) -> ToySet:
     return SETS[name]
 
 
+def check_name(name: str) -> None:
+    """ValueError that lists the sets unless `name` is one of them; nothing is built."""
+    find_set(name)
+
+
 def density(
     name: str, *, bandwidth: float | int | None = None, n: int = 10_000, seed: int = 0
 ) -> Density:
