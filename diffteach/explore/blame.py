@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +16,12 @@ def own_line(error: Exception, function: Callable[..., Any]) -> tuple[int, str] 
     code = getattr(function, "__code__", None)
     if code is None:
         return None
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == code.co_filename and (frame.lineno or 0) >= code.co_firstlineno:
-            return (frame.lineno or 0) - code.co_firstlineno + 1, (frame.line or "").strip()
-    return None
+    lines = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code is code]
+    if not lines:
+        return None
+    return lines[-1] - code.co_firstlineno + 1, linecache.getline(
+        code.co_filename, lines[-1]
+    ).strip()
 
 
 def blame(error: Exception, function: Callable[..., Any]) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote
 
-from diffteach.explore.blame import blame
-from diffteach.explore.params import Choice, Handle, Toggle
+from diffteach.explore import links
+from diffteach.explore.blame import blame, own_line
+from diffteach.explore.params import Choice, Param
 from diffteach.explore.scene import Frame, Scene
 
 
@@ -29,8 +29,11 @@ class Explorable:
     guess: bool = False
     mine: Callable[..., Any] | None = field(default=None, init=False)
     error: str = field(default="", init=False)
+    score: float | None = field(default=None, init=False)
     scene: Scene = field(init=False, repr=False)
     values: dict[str, Any] = field(default_factory=dict, init=False)
+    _opening: dict[str, Any] = field(default_factory=dict, init=False)
+    _own_error: str = field(default="", init=False)
     _listeners: list[Callable[[Explorable], None]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -55,63 +58,85 @@ class Explorable:
             listener(self)
 
     def set(self, **values: Any) -> Explorable:
-        """Set parameters; nothing is set if one of them is refused (ValueError, TypeError)."""
-        revealed = {"revealed": float(values.pop("revealed"))} if "revealed" in values else {}
-        checked = {name: self.scene.param(name).check(v) for name, v in values.items()}
-        rebuilt = {
-            name: v
-            for name, v in checked.items()
-            if getattr(self.scene.param(name), "kernel", False) and v != self.values[name]
-        }
-        if rebuilt:
-            settings = self.settings | rebuilt
+        """Set parameters; nothing is set if one of them is refused (ValueError, TypeError).
+
+        Kernel choices come first: the others must fit the scene that these compute.
+        """
+        revealed = (
+            {"revealed": self._reveal(values.pop("revealed"))} if "revealed" in values else {}
+        )
+        chosen = {n: v for n, v in values.items() if _is_kernel(self.scene.param(n))}
+        chosen = {n: self.scene.param(n).check(v) for n, v in chosen.items()}
+        scene, settings = self.scene, self.settings | chosen
+        if settings != self.settings:
             scene = self._built(settings, self.mine)
-            self.scene, self.settings = scene, settings
-            kept = {n: v for n, v in self.values.items() if self._fits(n, v)}
-            self.values = scene.defaults() | kept | rebuilt
-        self.values |= {n: v for n, v in checked.items() if n not in rebuilt} | revealed
-        self.error = ""
+        rest = {n: scene.param(n).check(v) for n, v in values.items() if n not in chosen}
+        self._show(scene, chosen | rest | revealed)
+        self.settings, self.error = settings, self._own_error
         self._changed()
         return self
 
-    def _fits(self, name: str, value: Any) -> bool:
-        if name == "revealed":
-            return self.scene.prediction is not None
-        try:
-            self.scene.param(name).check(value)
-        except (TypeError, ValueError):
-            return False
-        return True
+    def _reveal(self, value: Any) -> float:
+        if self.scene.prediction is None or value not in (0, 1):
+            raise ValueError(
+                f"revealed must be 0 or 1 and needs a prediction (guess=True), got {value!r}"
+            )
+        return float(value)
+
+    def _show(self, scene: Scene, values: dict[str, Any]) -> None:
+        """Take a scene, the present values that fit it, new ones, and the score once revealed."""
+        hidden = not self.values["revealed"]
+        kept = {n: v for n, v in self.values.items() if _fits(scene, n, v)}
+        self.scene, self.values = scene, scene.defaults() | kept | values
+        if not self.values["revealed"]:
+            self.score = None
+        elif hidden:
+            self.score = self.frame().score
 
     def request(self, **values: Any) -> None:
         """Like `set`, for a view: what goes wrong is shown in the strip and nothing changes."""
+        self._own_error = ""
         try:
             self.set(**values)
         except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
+            known = self.mine is not None and own_line(error, self.mine) is not None
+            said = f"{type(error).__name__}: {error}"
+            self.error = blame(error, self.mine) if known and self.mine else said
             self._changed()
 
     def try_(self, mine: Callable[..., Any] | None) -> Explorable:
         """Show the picture of your own function beside the library's; None takes it away.
 
-        An error in it is shown in the strip with the function's line, and the picture stays.
+        An error in it is shown in the strip with the function's line, until the next `try_` or the
+        next touch of the picture; what an earlier function drew goes away.
         """
         try:
             scene = self._built(self.settings, mine)
         except Exception as error:
-            self.error = str(error) if mine is None else blame(error, mine)
+            if mine is None:
+                raise
+            self._own_error, mine = blame(error, mine), None
+            scene = self.scene if self.mine is None else self._built(self.settings, None)
         else:
-            self.scene, self.mine, self.error = scene, mine, ""
-            self.values = scene.defaults() | {
-                n: v for n, v in self.values.items() if self._fits(n, v)
-            }
+            self._own_error = ""
+        self.mine, self.error = mine, self._own_error
+        self._show(scene, {})
         self._changed()
         return self
 
+    def opened(self) -> dict[str, Any]:
+        """The values that Reset returns to: those of the first call, when a view shows them."""
+        if not self._opening:
+            self._opening = dict(self.values)
+        return self._opening
+
     def reset(self) -> Explorable:
-        """Every parameter back to its default; settings and `try_` stay."""
-        self.values = self.scene.defaults()
-        self.error = ""
+        """Every parameter back to the view first shown, or to its default; settings stay."""
+        kept = {n: v for n, v in self._opening.items() if _fits(self.scene, n, v)}
+        kernel = {n: self.values[n] for n in self.values if n in self.settings}
+        self.values = self.scene.defaults() | kept | kernel
+        self.values["revealed"] = float(self.scene.prediction is None)
+        self.score, self.error = None, self._own_error
         self._changed()
         return self
 
@@ -119,10 +144,10 @@ class Explorable:
         """Place the guess, reveal the answer, and return the guess's distance from it."""
         if self.scene.prediction is None:
             raise ValueError("this explorable asks for no prediction; build it with guess=True")
-        self.set(guess=(x, y), revealed=1.0)
-        score = self.frame().score
-        assert score is not None
-        return score
+        self.set(guess=(x, y), revealed=0)
+        self.set(revealed=1)
+        assert self.score is not None
+        return self.score
 
     def frame(self) -> Frame:
         """The picture at the present values, as arrays."""
@@ -156,38 +181,49 @@ class Explorable:
 
     def permalink(self) -> str:
         """The view as a short text: name?parameter=value&...; defaults are left out."""
-        parts = self.fixed()
-        defaults = self.scene.defaults()
-        for param in self.scene.params:
-            value = self.values[param.name]
-            if value != defaults[param.name]:
-                parts[param.name] = _to_text(value)
-        if self.hide:
-            parts["hide"] = ",".join(self.hide)
-        query = "&".join(f"{n}={quote(str(v), safe=',.')}" for n, v in parts.items())
-        return f"{self.scene.name}?{query}" if query else self.scene.name
+        return links.written(self.scene, self.values, self.fixed(), self.hide)
 
     def open(self, link: str) -> Explorable:
-        """Take the view of a permalink; ValueError if it is another lesson's or a value is off."""
-        name, _, query = link.partition("?")
+        """Take the view of a permalink: what it does not name is at its default.
+
+        ValueError if it is another lesson's, a value is off, or it needs settings that only a new
+        explorable can have.
+        """
+        name, pairs, hide, guess = links.parse(link)
         if name != self.scene.name:
             raise ValueError(
                 f"this permalink is for {name!r}, this explorable is {self.scene.name!r}"
             )
-        pairs = dict(parse_qsl(query))
-        hidden = tuple(n for n in pairs.pop("hide", "").split(",") if n)
-        for n in hidden:
-            self.scene.param(n)
-        fixed = {n for n in pairs if n in self.settings and n not in self.values}
-        for n in fixed:
-            if str(self.settings[n]) != pairs[n]:
-                raise ValueError(
-                    f"this permalink needs {n}={pairs[n]}, built was {self.settings[n]}"
-                )
-        self.set(**{n: _from_text(self.scene, n, v) for n, v in pairs.items() if n not in fixed})
-        self.hide = hidden
+        settings = self._settings_of(pairs)
+        before, self.guess = self.guess, guess
+        try:
+            same = settings == self.settings and guess == before
+            scene = self.scene if same else self._built(settings, self.mine)
+            for n in hide:
+                scene.param(n)
+            named = {n: links.value_of(scene, n, t) for n, t in pairs.items() if n not in settings}
+            checked = {n: scene.param(n).check(v) for n, v in named.items()}
+        except Exception:
+            self.guess = before
+            raise
+        self._show(scene, scene.defaults() | checked)
+        self.settings, self.hide, self.error = settings, hide, self._own_error
         self._changed()
         return self
+
+    def _settings_of(self, pairs: dict[str, str]) -> dict[str, Any]:
+        """The settings that a link asks for; ValueError for what this explorable cannot take."""
+        usual = {n: p.default for n, p in inspect.signature(self.build).parameters.items()}
+        settings = {
+            n: links.typed(n, pairs[n], v) if n in pairs else usual.get(n, v)
+            for n, v in self.settings.items()
+        }
+        for n, value in settings.items():
+            if n in self.values:
+                self.scene.param(n).check(value)
+            elif value != self.settings[n]:
+                raise ValueError(f"this permalink needs {n}={value}, built was {self.settings[n]}")
+        return settings
 
     @cached_property
     def widget(self) -> Any:
@@ -200,13 +236,13 @@ class Explorable:
         """The picture as a matplotlib figure (a fresh one that no global list keeps)."""
         from diffteach.explore.agg import figure
 
-        return figure(self.frame(), **options)
+        return figure(self.frame(), hide=self.hide, **options)
 
     def save(self, path: str | Path) -> Path:
         """Write the picture; the suffix (.png, .pdf, .svg) chooses the format."""
         from diffteach.explore.agg import save
 
-        return save(self.frame(), Path(path))
+        return save(self.frame(), Path(path), hide=self.hide)
 
     def page(self, path: str | Path) -> Path:
         """Write one self-contained HTML file that needs no kernel and no network."""
@@ -220,33 +256,19 @@ class Explorable:
         except ImportError:
             from diffteach.explore.agg import png
 
-            return {"text/plain": self.words, "image/png": png(self.frame())}
+            return {"text/plain": self.words, "image/png": png(self.frame(), hide=self.hide)}
         return widget._repr_mimebundle_(**options)
 
 
-def _to_text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(f"{v:.4g}" for v in value)
-    return value if isinstance(value, str) else f"{float(value):.4g}"
+def _is_kernel(param: Param) -> bool:
+    return isinstance(param, Choice) and param.kernel
 
 
-def _from_text(scene: Scene, name: str, text: str) -> Any:
-    param = scene.param(name)
-    if isinstance(param, Choice):
-        return text
+def _fits(scene: Scene, name: str, value: Any) -> bool:
+    if name == "revealed":
+        return scene.prediction is not None
     try:
-        if isinstance(param, Handle):
-            x0, x1, y0, y1 = param.bounds
-            x, y = (float(v) for v in text.split(","))
-            return _snapped(x, x0, x1), _snapped(y, y0, y1)
-        if isinstance(param, Toggle):
-            return text == "1"
-        return _snapped(float(text), param.low, param.high)
-    except ValueError:
-        raise ValueError(f"{name} must be a number in a permalink, got {text!r}") from None
-
-
-def _snapped(value: float, low: float, high: float) -> float:
-    """A link carries four digits, which may round a value just past the end of its range."""
-    edge = min(max(value, low), high)
-    return edge if abs(value - edge) <= 1e-3 * max(abs(value), abs(edge)) else value
+        scene.param(name).check(value)
+    except (TypeError, ValueError):
+        return False
+    return True

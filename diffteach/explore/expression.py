@@ -155,6 +155,9 @@ _PURE: dict[str, Callable[..., Any]] = {
 }
 
 
+KNOWN = frozenset({*_PURE, "at", "argmin"})
+
+
 def evaluate(
     text: str,
     lookup: Callable[[str], Any],

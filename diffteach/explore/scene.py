@@ -16,7 +16,6 @@ from diffteach.explore import expression
 from diffteach.explore.params import Choice, Handle, Param
 
 WAITING = "The words wait for your guess."
-Value = float | str | tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,22 @@ class Scene:
 
     def __post_init__(self) -> None:
         known = {p.name for p in self.params} | {*self.stacks, *self.let, "revealed"}
+        names = [*(p.name for p in self.params), *self.stacks, *self.let]
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise ValueError(f"names must differ, got {', '.join(sorted(twice))} twice")
+        for name, stack in self.stacks.items():
+            if astray := set(stack.axes) - {p.name for p in self.params}:
+                raise ValueError(
+                    f"stack {name!r} has axes {', '.join(sorted(astray))}: no parameters"
+                )
+        if any(not 0 <= entry.panel < len(self.panels) for entry in self.layers):
+            raise ValueError(f"a layer's panel must lie in 0..{len(self.panels) - 1}")
+        callable_names = expression.KNOWN | {f.name for f in self.functions}
         for text in self.formulas():
+            if unknown := expression.functions(text) - callable_names:
+                raise ValueError(
+                    f"formula {text!r} calls {', '.join(sorted(unknown))}: not defined"
+                )
             if missing := expression.names(text) - known:
                 raise ValueError(f"formula {text!r} reads {', '.join(sorted(missing))}: not in it")
 

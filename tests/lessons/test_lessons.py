@@ -135,6 +135,8 @@ def test_error_of_a_students_function_is_shown_with_its_line():
     region.try_(lambda denoise, schedule, act, t, eps: act)
     assert "shape" in region.error
     region.set(lam=2.0)
+    assert "shape" in region.error
+    region.request(lam=3.0)
     assert region.error == ""
 
 
@@ -332,9 +334,24 @@ def test_denoised_point_is_the_posterior_mean():
 def test_denoiser_answers_with_an_average_where_there_is_no_data():
     lesson = noise_and_scores().set(probe=(0.0, 0.0), t=0.9)
     assert np.linalg.norm(lesson["denoised"]) < 0.01
-    assert "average" in lesson.words
+    assert "where there is no data" in lesson.words
     lesson.set(probe=(2.0, 2.0), t=0.02)
-    assert "one origin dominates" in lesson.words
+    assert "looks like a clean point" in lesson.words
+
+
+@pytest.mark.parametrize(
+    ("probe", "t"), [((0.9, 0.4), 0.32), ((2.0, 2.0), 0.08), ((0.1, 0.2), 0.5)]
+)
+def test_doubt_is_the_posterior_deviation(probe, t):
+    lesson = noise_and_scores().set(probe=probe, t=t)
+    law, schedule = density("8gaussians"), VP()
+    alpha, sigma = (float(f(torch.tensor([t]))) for f in (schedule.alpha, schedule.sigma))
+    clean = law.sample(400_000, torch.Generator().manual_seed(0))
+    weights = torch.softmax(
+        -0.5 * (torch.tensor(probe) - alpha * clean).square().sum(-1) / sigma**2, 0
+    )
+    spread = weights @ (clean - weights @ clean).square().sum(-1) / 2
+    assert lesson["unsure"] == pytest.approx(float(spread.sqrt()), rel=0.06)
 
 
 def test_own_tweedie_is_laid_beside(capsys):
@@ -392,3 +409,107 @@ def test_trained_denoiser_draws_nearly_the_exact_picture(lesson):
     a, b = (x.set(lam=1.0).of(formula) for x in (exact, trained))
     inner = (Ellipsis, slice(30, -30), slice(30, -30))
     assert np.corrcoef(a[inner].ravel(), b[inner].ravel())[0, 1] > 0.95
+
+
+# --- the state of an explorable ---------------------------------------------------------------
+
+
+def test_values_are_checked_against_the_scene_that_a_kernel_choice_brings():
+    region = trust_region("25gaussians")
+    with pytest.raises(ValueError, match="reward must be one of"):
+        region.set(density="8gaussians", reward="hard")
+    with pytest.raises(ValueError, match="probe must lie in"):
+        region.set(density="four_corners", probe=(10.0, 10.0))
+    assert region["density"] == region.scene.param("density").options.index("25gaussians")
+    region.set(density="8gaussians", reward="8gaussians", c=4.0)
+    assert region.values["reward"] == "8gaussians"
+    assert "trust region" in region.words
+
+
+def test_a_link_brings_its_whole_view_and_nothing_of_the_present_one():
+    region = trust_region("25gaussians").set(lam=50.0, reward="hard")
+    region.open("trust_region?density=8gaussians")
+    fresh = trust_region("8gaussians")
+    assert region.values == fresh.values
+    region.open("anything.html#trust_region?lam=2&guess=1")
+    assert region.guess
+    assert region["revealed"] == 0
+    assert region.settings["density"] == "25gaussians"
+    with pytest.raises(ValueError, match="lam must lie in"):
+        region.open("trust_region?lam=1e9")
+    assert region.guess
+    assert region.values["lam"] == 2
+
+
+def test_every_link_the_library_writes_can_be_opened():
+    lesson = trust_region("8gaussians", sigma_data=1, seed=3, guess=True)
+    lesson.set(lam=2.5, guess=(1.0, 1.0))
+    link = lesson.permalink()
+    assert "guess=1&" in link + "&"
+    again = open_link(link)
+    assert again.guess
+    assert again.settings == lesson.settings
+    assert again.permalink() == link
+    assert again.values["guess"] == (0.0, 0.0)
+    with pytest.raises(ValueError, match="needs sigma_data=1"):
+        trust_region("8gaussians").open(link)
+
+
+def test_score_is_that_of_the_moment_of_revealing(modes):
+    lesson = mode_seeking(guess=True)
+    assert lesson.score is None
+    gap = lesson.predict(0.0, 0.0)
+    lesson.set(lam=20.0)
+    assert lesson.score == gap
+    lesson.set(revealed=0)
+    assert lesson.score is None
+    with pytest.raises(ValueError, match="revealed must be 0 or 1"):
+        lesson.set(revealed=7)
+    with pytest.raises(ValueError, match="needs a prediction"):
+        modes.set(revealed=0)
+
+
+def test_reset_returns_to_the_view_first_shown():
+    lesson = mode_seeking(guess=True).set(lam=10.0)
+    lesson.opened()
+    lesson.set(lam=3.0, start=(1.0, 1.0), revealed=1).reset()
+    assert lesson.values["lam"] == 10.0
+    assert lesson.values["start"] == (-0.6, 0.9)
+    assert lesson["revealed"] == 0
+
+
+def test_an_error_names_the_students_own_line_and_takes_the_old_picture_away():
+    def helper(x):
+        y = x
+        return y / 0
+
+    def mine(log_q, log_p):
+        if log_q is None:
+            return 0
+        return helper((log_q - log_p).mean(0).tolist()[0])
+
+    lesson = mode_seeking().try_(lambda log_q, log_p: (log_q - log_p).mean(0))
+    assert "own" in lesson.scene.stacks
+    lesson.try_(mine)
+    assert "ZeroDivisionError in mine, line 4" in lesson.error
+    assert "own" not in lesson.scene.stacks
+    lesson.set(lam=3.0)
+    assert "ZeroDivisionError" in lesson.error
+
+
+def test_a_kernel_choice_keeps_the_students_function_and_blames_it():
+    seen = []
+
+    def mine(log_q, log_p):
+        if len(seen) > 450:
+            raise RuntimeError("enough")
+        seen.append(1)
+        return (log_q - log_p).mean(0)
+
+    lesson = mode_seeking().try_(mine)
+    lesson.set(target="two close modes", bad=0.3)
+    assert "own" in lesson.scene.stacks
+    assert lesson.values["bad"] == 0.3
+    lesson.request(target="one good, two bad")
+    assert "RuntimeError in mine, line 3" in lesson.error
+    assert lesson.values["target"] == "two close modes"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl
 
+from diffteach.explore import links
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons.mode_seeking import mode_seeking
 from diffteach.explore.lessons.noise_and_scores import noise_and_scores
@@ -35,15 +35,15 @@ def open_link(link: str) -> Explorable:
 
     ValueError for an unknown lesson, parameter or value.
     """
-    name, _, query = link.partition("?")
+    name, pairs, _, guess = links.parse(link)
     if name not in LESSONS:
         close = difflib.get_close_matches(name, LESSONS, n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"link must name one of {', '.join(LESSONS)}, got {name!r}{hint}")
-    lesson, asked = LESSONS[name], dict(parse_qsl(query))
+    lesson = LESSONS[name]
     settings = {
-        key: type(param.default)(asked[key])
+        key: links.typed(key, pairs[key], param.default)
         for key, param in inspect.signature(lesson).parameters.items()
-        if key in asked and isinstance(param.default, (str, int, float))
+        if key in pairs and isinstance(param.default, (str, int, float))
     }
-    return lesson(**settings).open(link)
+    return lesson(**settings, guess=guess).open(link)

@@ -88,32 +88,22 @@ LET: Mapping[str, str] = {
 
 
 def _fit_layers(fit: str, name: str, color: str, shape: str) -> tuple[Layer, ...]:
-    own, other = ("q‖π*", "π*‖q") if fit == "rev" else ("π*‖q", "q‖π*")
+    own, other = ("π‖π*", "π*‖π") if fit == "rev" else ("π*‖π", "π‖π*")
     own_column, other_column = (5, 6) if fit == "rev" else (6, 5)
-    seen = "gaussian*revealed"
+    seen, dirac = "gaussian*revealed", "(1 - gaussian)*revealed"
+    stand_in = "−log π*(π)" if fit == "rev" else "½E‖a − π‖²"
     return (
         layer("path", xy=f"meanPath({fit})", color=color, width=1.5, when="revealed"),
         layer("path", xy=f"outline({fit}, 2)", color=color, width=2.5, closed=True, when=seen),
         layer("marker", xy=f"end_{fit}", color=color, shape=shape, label=name, when="revealed"),
-        layer(
-            "line",
-            1,
-            x="step",
-            y=f"column({fit}, {own_column})",
-            color=color,
-            legend=f"KL({own}) of the {name} fit",
-        ),
-        layer(
-            "line",
-            1,
-            x="step",
-            y=f"column({fit}, {other_column})",
-            color=color,
-            dash=True,
-            width=1,
-            legend=f"its KL({other})",
-        ),
+        layer("line", 1, seen, f"KL({own}) of the {name} fit", **_curve(fit, own_column, color)),
+        layer("line", 1, seen, f"its KL({other})", dash=True, **_curve(fit, other_column, color)),
+        layer("line", 1, dirac, f"{stand_in} of the {name} fit", **_curve(fit, own_column, color)),
     )
+
+
+def _curve(fit: str, column: int, color: str) -> dict[str, str]:
+    return {"x": "step", "y": f"column({fit}, {column})", "color": color}
 
 
 LAYERS: tuple[Layer, ...] = (
@@ -133,12 +123,12 @@ WORDS = (
 )
 
 READOUTS = (
-    Readout("reverse fit: KL(q‖π*)", "row(kl_rev, 90)", ".3f", "gaussian*revealed"),
-    Readout("reverse fit: KL(π*‖q)", "row(column(rev, 6), 90)", ".3f", "gaussian*revealed"),
-    Readout("forward fit: KL(π*‖q)", "row(kl_fwd, 90)", ".3f", "gaussian*revealed"),
-    Readout("forward fit: KL(q‖π*)", "row(column(fwd, 5), 90)", ".3f", "gaussian*revealed"),
+    Readout("reverse fit: KL(π‖π*)", "row(kl_rev, 90)", ".3f", "gaussian*revealed"),
+    Readout("reverse fit: KL(π*‖π)", "row(column(rev, 6), 90)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(π*‖π)", "row(kl_fwd, 90)", ".3f", "gaussian*revealed"),
+    Readout("forward fit: KL(π‖π*)", "row(column(fwd, 5), 90)", ".3f", "gaussian*revealed"),
     Readout("−log π* at the reverse fit", "row(kl_rev, 90)", ".3f", "(1 - gaussian)*revealed"),
-    Readout("½E‖a − q‖² of the forward fit", "row(kl_fwd, 90)", ".3f", "(1 - gaussian)*revealed"),
+    Readout("½E‖a − π‖² of the forward fit", "row(kl_fwd, 90)", ".3f", "(1 - gaussian)*revealed"),
     Readout("weight of the good mode in π*", "row(row(pi, 0), 0)", ".3f"),
 )
 
@@ -170,12 +160,7 @@ def fit_own(
         a, c = scale.exp().unbind(1)
         x = mean + torch.stack([a * z[..., 0], tilt * z[..., 0] + c * z[..., 1]], -1)
         log_q = -0.5 * z.square().sum(-1) - scale.sum(1) - float(np.log(2 * np.pi))
-        loss = mine(log_q, log_p(x))
-        if not isinstance(loss, Tensor) or loss.shape != (n,):
-            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"your objective must have shape ({n},), got {shape}")
-        if not bool(loss.detach().isfinite().all()):
-            raise ValueError("your objective must be finite, got NaN or infinite values")
+        loss = parts.checked(mine(log_q, log_p(x)), tilt.shape, "your objective")
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
@@ -233,7 +218,7 @@ def scene(
             "end_rev",
             tolerance=0.4,
             right="Well placed.",
-            wrong="Not there: follow log π* uphill from the start.",
+            wrong="Not there: a wide fit between two modes may be in balance, a narrow one climbs.",
         ),
         functions=FUNCTIONS,
         note="exact mixtures; 28 × 28 quadrature nodes; natural-gradient steps; a Dirac has no "

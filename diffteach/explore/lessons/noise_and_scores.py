@@ -37,6 +37,7 @@ LET: Mapping[str, str] = {
     "score": "vectorsAt(scores, where_arrows, box)",
     "score_here": "vectorsAt(scores, probe, box)",
     "far": "row(nearest(denoised, centres), 0)",
+    "unsure": "sqrt(max(at(doubt, probe), 0))",
 }
 
 LAYERS: tuple[Layer, ...] = (
@@ -54,10 +55,10 @@ LAYERS: tuple[Layer, ...] = (
 )
 
 WORDS = (
-    "At t = {t:.2f} the noisy point keeps {100*alpha:.0f} % of the signal. The denoiser's answer "
-    "({x(denoised):.2f}, {y(denoised):.2f}) is {far:.2f} from the nearest clean {few ?mode|point}: "
-    "{far > 1.5*spread ?it is an average over the clean points it could have come from, and lies "
-    "where there are none.|one origin dominates, so the average looks like a clean point.}"
+    "At t = {t:.2f} the noisy point keeps {100*alpha:.0f} % of the signal, and the clean point "
+    "is known up to {unsure:.2f}. The denoiser's answer, the average ({x(denoised):.2f}, "
+    "{y(denoised):.2f}), lies {far:.2f} from the nearest clean {few ?mode|point}: "
+    "{far > 2*spread ?where there is no data.|it looks like a clean point.}"
 )
 
 READOUTS: tuple[Readout, ...] = (
@@ -86,7 +87,15 @@ def _stacks(
             x0.append(_plane(x0_from_eps(SCHEDULE, points, rows, eps), size))
             scores.append(_plane(-eps / sigma, size))
             if mine is not None:
-                own.append(_plane(_checked(mine(SCHEDULE, points, rows, eps), points), size))
+                own.append(
+                    _plane(
+                        parts.checked(
+                            mine(SCHEDULE, points, rows, eps), points.shape, "your denoised points"
+                        ).detach(),
+                        size,
+                    )
+                )
+    doubt = np.stack([_doubt(x, t) for x, t in zip(x0, TIMES, strict=True)])
     means = getattr(law, "means", torch.empty(0, 2))
     few = 0 < len(means) <= 40
     data = toys.load(density, 400, seed)[0]
@@ -94,6 +103,7 @@ def _stacks(
     stacks = {
         "logp": Stack(torch.stack(log_p).clamp(min=-60).numpy(), knots, bits=10),
         "x0": Stack(torch.stack(x0).numpy(), knots),
+        "doubt": Stack(doubt[:, ::2, ::2], knots, bits=10),
         "scores": Stack(torch.stack(scores).numpy(), knots),
         "data": Stack(data.numpy()),
         "centres": Stack((means if few else data).numpy()),
@@ -107,6 +117,17 @@ def _stacks(
     return stacks | ({"own": Stack(torch.stack(own).numpy(), knots)} if mine is not None else {})
 
 
+def _doubt(x0: Tensor, t: float) -> np.ndarray:
+    """Posterior variance of the clean point per dimension, from the slope of its mean.
+
+    Tweedie's second-order identity, Cov[x_0 | x_t] = (sigma^2/alpha) d x0/d x_t.
+    """
+    time = torch.tensor([t])
+    alpha, sigma = float(SCHEDULE.alpha(time)), float(SCHEDULE.sigma(time))
+    across, up = (fields.gradient(component.numpy(), BOUNDS) for component in x0)
+    return sigma**2 / alpha * (across[..., 0] + up[..., 1]) / 2
+
+
 def _spread(law: toys.Density, few: bool) -> float:
     stds = getattr(law, "stds", None)
     return float(stds.max()) if few and stds is not None else 0.15
@@ -114,15 +135,6 @@ def _spread(law: toys.Density, few: bool) -> float:
 
 def _plane(vectors: Tensor, size: int) -> Tensor:
     return vectors.T.reshape(2, size, size)
-
-
-def _checked(value: Any, points: Tensor) -> Tensor:
-    if not isinstance(value, Tensor) or value.shape != points.shape:
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"your denoised points must have shape {tuple(points.shape)}, got {shape}")
-    if not bool(value.isfinite().all()):
-        raise ValueError("your denoised points must be finite, got NaN or infinite values")
-    return value.detach()
 
 
 def scene(

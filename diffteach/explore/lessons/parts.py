@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,16 @@ def vectors_at(field: np.ndarray, points: np.ndarray, bounds: np.ndarray) -> np.
     return np.stack([at(component, points, where) for component in field], -1)
 
 
+def checked(value: Any, shape: torch.Size, what: str) -> Tensor:
+    """What a student's function returned; ValueError unless it is a finite tensor of the shape."""
+    if not isinstance(value, Tensor) or value.shape != shape:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{what} must be a tensor of shape {tuple(shape)}, got {got}")
+    if not bool(value.detach().isfinite().all()):
+        raise ValueError(f"{what} must be finite, got NaN or infinite values")
+    return value
+
+
 Loss = Callable[..., Tensor]
 
 
@@ -76,12 +87,7 @@ def pointwise(
     A loss without a path to the action has gradient 0. ValueError unless it returns (B,) finite.
     """
     act = act.clone().requires_grad_()
-    value = loss(denoise, schedule, act, t, eps)
-    if not isinstance(value, Tensor) or value.shape != t.shape:
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"your loss must return a tensor of shape ({len(t)},), got {shape}")
-    if not bool(value.detach().isfinite().all()):
-        raise ValueError("your loss must be finite, got NaN or infinite values")
+    value = checked(loss(denoise, schedule, act, t, eps), t.shape, "your loss")
     if not value.requires_grad:
         return value, torch.zeros_like(act)
     (grad,) = torch.autograd.grad(value.sum(), act, allow_unused=True, materialize_grads=True)

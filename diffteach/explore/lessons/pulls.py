@@ -116,10 +116,6 @@ def own_force(mine: Callable[..., Any], density: str, denoiser: str, seed: int) 
     for t in TIMES[1::2]:
         for e, share in zip(eps, shares, strict=True):
             value = mine(denoise, SCHEDULE, act, t.expand(len(act)), e.expand_as(act))
-            if not isinstance(value, Tensor) or value.shape != act.shape:
-                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(f"your gradient must have shape {tuple(act.shape)}, got {shape}")
-            if not bool(value.isfinite().all()):
-                raise ValueError("your gradient must be finite, got NaN or infinite values")
+            value = parts.checked(value, act.shape, "your gradient")
             force += share * value.detach() / len(TIMES[1::2])
     return force.T.reshape(2, size, size).numpy()

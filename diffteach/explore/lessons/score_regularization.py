@@ -149,21 +149,46 @@ def _layers() -> tuple[Layer, ...]:
             label="regularised",
             when="revealed",
         ),
-        layer("line", 1, x="times", y="law_off", color="orange", legend="law, without baseline"),
-        layer("line", 1, x="times", y="law_on", color="blue", legend="law, with baseline"),
-        layer("points", 1, xy="seen_without", color="orange", size=6, legend="measured at a mode"),
-        layer("points", 1, xy="seen_with", color="blue", size=6),
+        *(
+            layer(
+                "line",
+                1,
+                x="times",
+                y=law,
+                color=color,
+                width=3 if used else 1.2,
+                dash=not used,
+                when=f"baseline == {int(used == (law == 'law_on'))}",
+                legend=name,
+            )
+            for law, color, name in (
+                ("law_off", "orange", "one-Gaussian law, without"),
+                ("law_on", "blue", "one-Gaussian law, with baseline"),
+            )
+            for used in (True, False)
+        ),
+        layer(
+            "points",
+            1,
+            xy="seen_without",
+            color="orange",
+            size=6,
+            legend="measured at a mode, without",
+        ),
+        layer("points", 1, xy="seen_with", color="blue", size=6, legend="at a mode, with baseline"),
         layer("rule", 1, x="t0", color="ink", label="t₀", when="weight == 0"),
-        layer("rule", 1, x="crossing", color="muted", label="σ_t = α_t s", dash=True),
+        layer("rule", 1, x="crossing", color="muted", label="law: σ_t = α_t s", dash=True),
     )
 
 
 WORDS = (
     "With weight {weight} and λ = {lam:.3g} the 49 points stand {after:.2f} from the nearest "
     "{few ? mode | data point}, before {before:.2f}: "
-    "{after < 0.75*before ? regularisation pulls them to the data"
-    " | regularisation hardly brings them nearer to the data}"
-    "{few*(hollow > 12) ?, and most slide into the empty centre | }."
+    "{after < 0.75*before ?regularisation pulls them to the data|}"
+    "{(after >= 0.75*before)*(after <= before) ?regularisation hardly brings them nearer|}"
+    "{after > before ?regularisation takes them farther from the data|}"
+    "{few*(hollow > 12) ?, and most slide into the empty centre|}. One gradient at the probe has "
+    "variance {variance:.3g} {baseline ? with | without} the baseline."
 )
 
 READOUTS = (
@@ -172,7 +197,7 @@ READOUTS = (
     Readout("λ as used", "strength", ".3g"),
     Readout("variance of one gradient at the probe", "variance", ".3f"),
     Readout("one-Gaussian law, mean over t", "mean_law", ".3f", when="weight != 0"),
-    Readout("baseline helps from t =", "crossing", ".3f"),
+    Readout("law: the baseline helps from t =", "crossing", ".3f"),
 )
 
 
@@ -204,7 +229,12 @@ def _params(density: str, denoiser: str) -> tuple[Param, ...]:
             "paper's β",
             paper="matched: the pull at a mode is that of the true score",
         ),
-        Toggle("baseline", "subtract the baseline ε", True, paper="Remark 2; off in the code"),
+        Toggle(
+            "baseline",
+            "subtract the baseline ε",
+            True,
+            paper="SRPO Remark 2; off in its code",
+        ),
         Choice(
             "field", "arrows", ("none", "regulariser's pull", "∇ at the probe's target"), "none"
         ),
@@ -234,7 +264,7 @@ def scene(
     few = len(stacks["centres"].data) <= 40
     let, layers = {**LET, "few": "1" if few else "0"}, _layers()
     panels: tuple[Panel, ...] = (
-        Panel("targets and where regularisation takes them"),
+        Panel("targets, regularised"),
         Panel(
             "variance of one gradient",
             "chart",
@@ -272,8 +302,8 @@ def scene(
             "Where does the orange target go? Drag your guess there.",
             "probe_reg",
             tolerance=0.4,
-            right="Well placed: near a mode the pull is almost linear.",
-            wrong="Not there: the pull is −∇log μ, and it is felt from afar.",
+            right="Well placed.",
+            wrong="Not there: how far it goes depends on ω as much as on λ.",
         ),
         functions=FUNCTIONS,
         note=f"{denoiser} denoiser; t ~ U(.02, .98), noise integrated by quadrature; "

@@ -25,8 +25,8 @@ def _rewards(density: str) -> tuple[str, str, str]:
 
 
 def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tuple[Param, ...]:
-    low, typical = float(loss.min()), float(np.quantile(loss, 0.35))
-    high = float(np.quantile(loss, 0.9))
+    low, high = float(loss.min()), float(np.quantile(loss, 0.9))
+    typical = low + 0.1 * (high - low)
     box = (-window, window, -window, window)
     rewards = _rewards(density)
     return (
@@ -53,7 +53,7 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
             when="noise",
         ),
         Toggle("clip", "clip D to the box", paper="clip_denoised: True in DTQL's D4RL runs"),
-        Toggle("slope", "descent direction of λ·L_TR − Q"),
+        Toggle("slope", "descent direction of λ·L_TR − Q", when="noise == 0"),
         parts.density_choice(density),
         parts.denoiser_choice(denoiser),
         Handle("probe", "probe", (0.5 * window, 0.25 * window), box, color="orange"),
@@ -80,8 +80,10 @@ def _stacks(density: str, denoiser: str, schedule: EDM, seed: int, size: int) ->
     _, pulls = fields.thin(np.stack([fields.gradient(q, bounds) for q in rewards]), bounds, 15)
     off_on = {"clip": (0.0, 1.0)}
     return {
-        "integrated": Stack(np.stack(both), off_on),
+        "integrated": Stack(np.stack(both), off_on, bits=14),
         "single": Stack(np.stack(single), off_on | {"sigma": LEVELS}, bits=10),
+        "top_single": Stack(np.quantile(single, 0.93, axis=(-2, -1)), off_on | {"sigma": LEVELS}),
+        "top_integrated": Stack(np.quantile(both, 0.93, axis=(-2, -1)), off_on),
         "q": Stack(rewards, {"reward": (0.0, 1.0, 2.0)}),
         "logp": Stack(fields.on_grid(toys.density(density).log_prob, bounds, size)),
         "data": Stack(toys.load(density, 400, seed)[0].numpy()),
@@ -93,6 +95,7 @@ def _stacks(density: str, denoiser: str, schedule: EDM, seed: int, size: int) ->
 
 LET: Mapping[str, str] = {
     "trust": "where(noise, single, integrated)",
+    "top": "where(noise, top_single, top_integrated)",
     "objective": "lam*trust - q",
     "optimum": "argmin(objective)",
     "picture": "where(show == 0, trust, where(show == 1, objective, max(logp, floor)))",
@@ -165,13 +168,23 @@ def _own(
         "own_descent": Stack(uv),
     }
     layers = (
-        layer("heat", 1, field="own", colors="sequential", label="your loss"),
+        layer(
+            "heat",
+            1,
+            field="own",
+            low="lowest(trust)",
+            high="top",
+            colors="sequential",
+            label="your loss",
+        ),
         layer("points", 1, xy="data", color="muted", size=2.2),
+        layer("arrows", xy="where_slope", uv="-slope_trust", color="ink", length=0.06, when="bare"),
         layer("arrows", 1, xy="own_where", uv="own_descent", color="ink", length=0.06),
     )
     reads = (
         Readout("your loss at the probe", "at(own, probe)", ".3f"),
-        Readout("longest of your descent arrows", "highest(norm(own_descent))", ".3f"),
+        Readout("longest arrow −∇L_TR", "highest(norm(slope_trust))", ".3f"),
+        Readout("longest arrow of yours", "highest(norm(own_descent))", ".3f"),
     )
     return stacks, layers, reads
 
@@ -193,14 +206,15 @@ def scene(
     schedule, window = EDM(sigma_data=sigma_data), toys.window(density_choice.default)
     stacks = _stacks(density, denoiser, schedule, seed, size)
     loss = stacks["integrated"].data[0]
-    let = {**LET, "top": repr(float(np.quantile(loss, 0.93)))}
+    let = dict(LET)
     layers, readouts = LAYERS, READOUTS
     panels: tuple[Panel, ...] = (Panel("L_TR(a)"),)
     if mine is not None:
         more, extra, reads = _own(mine, density, denoiser, schedule, seed)
         stacks |= more
         layers, readouts = (*layers, *extra), (*readouts, *reads)
-        panels = (*panels, Panel("your loss"))
+        panels = (Panel("L_TR(a) and −∇L_TR"), Panel("your loss and its descent"))
+        let["bare"] = "(noise == 0)*(slope == 0)"
     origin = "exact denoiser" if denoiser == "exact" else "denoiser trained on 10,000 points"
     return Scene(
         name="trust_region",
@@ -217,8 +231,8 @@ def scene(
             "Where does the policy's best action lie? Drag your guess there.",
             "optimum",
             tolerance=0.08 * window,
-            right="Well placed: the reward picks among the valleys, the loss keeps it inside one.",
-            wrong="Not there: look for the valley with the highest reward.",
+            right="Well placed: there λ times the loss and the reward balance.",
+            wrong="Not there: weigh the reward against λ times the loss, valley by valley.",
         ),
         note=f"{origin}; {NOISES} noise levels, noise by quadrature; σ_data = {sigma_data:g}",
     )
@@ -228,7 +242,7 @@ def trust_region(
     density: str = "25gaussians",
     *,
     denoiser: str = "exact",
-    sigma_data: float = 0.5,
+    sigma_data: float | int = 0.5,
     seed: int = 0,
     hide: tuple[str, ...] = (),
     guess: bool = False,
@@ -238,5 +252,10 @@ def trust_region(
     denoiser "exact" or "trained"; `hide` names controls to leave out; `guess=True` asks for a
     prediction first. ValueError for an unknown density. Source: DTQL Eq. 4 and 5, Fig. 1.
     """
-    settings = {"density": density, "denoiser": denoiser, "sigma_data": sigma_data, "seed": seed}
+    settings = {
+        "density": density,
+        "denoiser": denoiser,
+        "sigma_data": float(sigma_data),
+        "seed": seed,
+    }
     return Explorable(scene, settings, hide, guess)
