@@ -23,6 +23,10 @@ NO_BROWSER = (
     "no Chromium found: install the package chromium or Google Chrome, "
     "or name the browser in the environment variable CHROMIUM"
 )
+ALONE = (
+    "tests/bad_input needs a run of its own, since the import hook that checks shapes for all "
+    "other tests would speak before the library: pytest tests/bad_input"
+)
 
 # Set before numpy and torch are imported, and inherited by notebook kernels and workers. On a busy
 # machine a second thread can slow small kernels a thousandfold, and sums depend on their number.
@@ -34,16 +38,21 @@ hypothesis.settings.register_profile("diffteach", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("diffteach")
 
 
+def _asked(config: pytest.Config) -> list[Path]:
+    return [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+
+
 def _hooked(config: pytest.Config) -> bool:
     """False when only bad-input tests were asked for: the hook would speak before the library."""
     if os.environ.get("DIFFTEACH_NO_HOOK") == "1":
         return False
-    asked = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
-    return not all(path.is_relative_to(BAD_INPUT) for path in asked)
+    return not all(path.is_relative_to(BAD_INPUT) for path in _asked(config))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if _hooked(config):
+        if any(path.is_relative_to(BAD_INPUT) for path in _asked(config)):
+            raise pytest.UsageError(ALONE)
         from jaxtyping import install_import_hook
 
         install_import_hook("diffteach", "beartype.beartype")

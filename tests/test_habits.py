@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,10 +78,11 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def declared(without: set[str]) -> set[str]:
+def declared(without: set[str] | None = None) -> set[str]:
+    """Dependencies and those of all extras but some; the dependencies alone by default."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"].items()
-    chosen = [needs for extra, needs in extras if extra not in without]
+    extras = {} if without is None else project["optional-dependencies"]
+    chosen = [needs for extra, needs in extras.items() if extra not in without]
     needs = [*project["dependencies"], *(need for needs in chosen for need in needs)]
     return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needs}
 
@@ -121,6 +122,21 @@ def test_what_the_library_imports_is_declared() -> None:
         for path in modules
     }
     assert {name: found for name, found in faults.items() if found} == {}
+
+
+def unused(needs: set[str], sources: Iterable[str]) -> set[str]:
+    """Declared dependencies that no module imports."""
+    return needs - {name for source in sources for name in third_party(ast.parse(source), True)}
+
+
+def test_what_every_user_installs_is_imported() -> None:
+    modules = (ROOT / "diffteach").rglob("*.py")
+    assert unused(declared(), (path.read_text(encoding="utf-8") for path in modules)) == set()
+
+
+def test_unused_dependencies_are_found() -> None:
+    sources = ["import torch.nn", "def f():\n    from sklearn import cluster", "from . import tqdm"]
+    assert unused({"torch", "scikit-learn", "tqdm"}, sources) == {"tqdm"}
 
 
 def test_the_constraints_pin_all_that_is_declared() -> None:
@@ -167,8 +183,9 @@ def test_registry_hosts_are_found_outside_prose(host: str) -> None:
 @pytest.mark.parametrize(
     ("source", "faults"),
     [
-        ("import json, torch.nn\nfrom sklearn.neighbors import KDTree\nfrom . import x", []),
+        ("import json, torch.nn\nfrom safetensors.torch import save_file\nfrom . import x", []),
         ("def f():\n    import pandas", []),
+        ("import sklearn", ["scikit-learn is a tool"]),
         ("def f():\n    import einops", ["einops is not declared"]),
         ("try:\n    import pandas\nexcept ImportError: ...", ["pandas is a tool"]),
         ("from stable_baselines3 import PPO\nimport PIL.Image", []),
@@ -176,3 +193,10 @@ def test_registry_hosts_are_found_outside_prose(host: str) -> None:
 )
 def test_undeclared_imports_are_found(source: str, faults: list[str]) -> None:
     assert import_faults(source) == faults
+
+
+def test_bad_input_beside_other_tests_is_refused() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "tests/bad_input/test_core.py", "tests/core"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert run.stderr.startswith("ERROR: tests/bad_input needs a run of its own")
