@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -17,6 +19,7 @@ SECONDS = 120
 
 # Appended: the arrays and numbers whose values the lesson asserts, each as a hash of its bytes.
 DIGEST = """
+given = dict(globals())
 import hashlib, json
 import numpy as np
 print(json.dumps({
@@ -26,9 +29,23 @@ print(json.dumps({
 """
 # Appended: a student who predicts and answers. Running the cells has revealed nothing.
 STUDENT = """
+import inspect
+from diffteach.course import check, solutions
 from diffteach.course.solutions import SOLUTIONS
 assert explorable["revealed"] == 0, "the answer is shown before anybody guessed"
-assert explorable.predict(0.5, 0.5) >= 0 and explorable.error == ""
+assert explorable.score is None
+assert explorable.predict(0.5, 0.5) == explorable.score >= 0 and explorable.error == ""
+
+# Reference solutions, typed into the lesson: what they need is imported there.
+for name, function in inspect.getmembers(solutions, inspect.isfunction):
+    id = (function.__doc__ or "")[:4]
+    if function.__module__ == solutions.__name__ and id.startswith("{lesson}."):
+        typed = "from __future__ import annotations\\n" + inspect.getsource(function)
+        exec(typed, given)
+        number = not callable(SOLUTIONS[id])
+        result = check(id, given[name]() if number else given[name])
+        assert result.passed, f"{id}: {result.hint}"
+
 mine = SOLUTIONS.get("{lesson}.2")
 if mine is not None:
     alone = len(explorable.scene.layers)
@@ -44,16 +61,19 @@ def run(name: str) -> dict[str, str]:
     appended = (("digest", DIGEST), ("student", STUDENT.replace("{lesson}", name[:2])))
     for cell_id, source in appended:
         notebook.cells.append(nbformat.v4.new_code_cell(source, id=cell_id))
-    client = NotebookClient(
-        notebook,
-        timeout=SECONDS,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-    )
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        pytest.fail(f"{name}, cell {last(notebook)}: {error}", pytrace=False)
+    with tempfile.TemporaryDirectory() as folder:
+        # Sockets in a folder of ours: over TCP the kernel warns that nothing is encrypted.
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            config=Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")}),
+        )
+        try:
+            client.execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            pytest.fail(f"{name}, cell {last(notebook)}: {error}", pytrace=False)
     noise = [
         f"cell {cell.id}: {output.text}"
         for cell in notebook.cells

@@ -39,7 +39,23 @@ def test_cells_are_few_and_named(path: Path) -> None:
     assert len(set(names)) == len(names) <= 25
     assert [name for name in names if not re.fullmatch(r"[a-z][a-z0-9-]{1,19}", name)] == []
     assert names[0] == "title" and names[-1] == "results"
-    assert notebook.cells[-1].source.startswith("RESULTS = {")
+    assert re.match(r"# For the course's own tests.*\nRESULTS = {", notebook.cells[-1].source)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_only_cells_that_verify_are_folded_and_no_open_one_is_long(path: Path) -> None:
+    explained = False
+    for name, cell in cells(path).items():
+        explained = explained or "olded cells" in cell["source"]
+        folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        assert ("hide-input" in cell["metadata"].get("tags", ())) == folded
+        if folded:
+            assert explained, "nothing says what a folded cell is"
+            # JupyterLab shows the first line of a folded cell.
+            assert cell["source"].startswith("# ") and re.search("assert|RESULTS", cell["source"])
+        elif cell["cell_type"] == "code":
+            assert len(cell["source"].splitlines()) <= 15, f"{name} is long: fold or shorten it"
+    assert folded, "the last cell is for the tests"
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
