@@ -53,6 +53,29 @@ DRAW = """
 """
 
 
+FRAMES = """new Promise(function (done) {
+  let left = 3;
+  requestAnimationFrame(function next() { if (left--) requestAnimationFrame(next); else done(); });
+})"""
+
+
+def frames(page: Any) -> None:
+    """Wait until what was asked for is drawn, however long a frame takes on this machine."""
+    page.evaluate(FRAMES)
+
+
+def until(page: Any, condition: str, seconds: float = 30.0) -> None:
+    """Wait for a condition; Playwright's own way evaluates strings, which a page's policy forbids.
+
+    TimeoutError if it does not come true.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition} did not come true in {seconds:g} s")
+        frames(page)
+
+
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds from key to pixels, and of a burst the frames shown and the time to settle."""

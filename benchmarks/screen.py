@@ -26,6 +26,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SHOWN = "((document.querySelector('.diffteach') || {}).diffteach || {}).draws > 0"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -67,8 +68,7 @@ def pages() -> Iterator[Row]:
             page = shown.new_context(offline=True).new_page()
             start = time.perf_counter()
             page.goto(address)
-            page.wait_for_function("(document.querySelector('.diffteach') || {}).diffteach")
-            page.wait_for_function("document.querySelector('.diffteach').diffteach.draws > 0")
+            browser.until(page, SHOWN)
             opened = time.perf_counter() - start
             yield f"page of {name}: opened to first picture", opened, "s", "<= 1"
             page.locator("input[type=range]:visible").first.focus()

@@ -7,6 +7,7 @@ import pytest
 from explore import gallery
 from explore.decoding import as_shipped
 
+from benchmarks.browser import until
 from diffteach.explore import expression
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.pack import pack
@@ -26,7 +27,7 @@ def shown(chromium, tmp_path_factory):
     page = context.new_page()
     page.goto(path.as_uri())
     page.add_script_tag(content=ROOT)
-    page.wait_for_function(READY)
+    until(page, READY)
     yield page, as_shipped(explorable.scene, pack(explorable.scene))
     context.close()
 

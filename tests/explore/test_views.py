@@ -8,7 +8,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from explore import gallery
+from explore import compass, gallery
 from explore.decoding import unpacked
 
 from diffteach.explore import agg, colors
@@ -131,6 +131,20 @@ def test_hidden_handles_are_not_drawn_and_labels_stay_inside(explorable: Explora
     fig.canvas.draw()
     (label,) = [t for axes in fig.axes for t in axes.texts if t.get_text() == "here"]
     assert label.get_window_extent().x1 < label.axes.transData.transform((1.9, 2))[0]
+
+
+def test_the_picture_is_the_right_way_round() -> None:
+    scene = compass.build()
+    fig = agg.figure(scene.frame({}), hide=("knob",))
+    fig.canvas.draw()
+    shown = np.asarray(fig.canvas.buffer_rgba())[..., :3] / 255
+    boxes = [axes.get_window_extent() for axes in fig.axes]
+    boxes = [box for box in boxes if box.height > 100]  # without the colour bar
+    plots = [
+        shown[len(shown) - round(b.y1) : len(shown) - round(b.y0), round(b.x0) : round(b.x1)]
+        for b in boxes
+    ]
+    assert compass.faults(plots) == []
 
 
 def test_a_refused_value_raises_shows_and_leaves_the_widget_alive(explorable: Explorable) -> None:
