@@ -192,10 +192,11 @@ TASKS = (
         text=(
             "Drop the Jacobian. First write DTQL's loss, ((D − a)/c_out)² averaged over the "
             "coordinates, with the *predicted noise* detached, hand it to `explorable.try_` and "
-            "see the arrows vanish. Then detach the *denoised point* D instead: the loss (B,) "
-            "keeps its value, and its gradient on the action loses the part through the denoiser. "
-            "Check that second function. At noise σ = t: x = act + σ·eps, D = x − σ·denoise(x, t), "
-            "and 1/c_out² = 1/σ² + 1/σ_data²; `schedule.sigma_data` is σ_data."
+            "see its arrows vanish beside the library's −∇L_TR. Then detach the *denoised point* "
+            "D instead: the loss (B,) keeps its value, and its gradient on the action loses the "
+            "part through the denoiser. Check that second function. At noise σ = t: "
+            "x = act + σ·eps, D = x − σ·denoise(x, t), and 1/c_out² = 1/σ² + 1/σ_data²; "
+            "`schedule.sigma_data` is σ_data."
         ),
         starter="def frozen(denoise, schedule, act, t, eps):\n    ...",
         judge=_judge_frozen,
