@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from playwright.sync_api import TimeoutError
 
 from benchmarks.lab import lab, notebook, open_notebook, output, run_cell, run_first_cell
 
@@ -19,6 +22,7 @@ CELLS = (
     "e.try_(lambda field: 1 - field); print('turned')",
     "e.set(a=0.75, mode='saddle'); e.widget.b = 0.5; print('set')",
     "try:\n    e.widget.a = 5\nexcept ValueError as error:\n    print('refused', error)",
+    "print('error', repr(e.error), repr(e.widget.error))",
 )
 STATE = "document.querySelector('.diffteach').diffteach"
 
@@ -39,6 +43,15 @@ def shown(page, name: str):
     return page.evaluate(f"{STATE}.values")[name]
 
 
+def says(page, index: int, text: str) -> None:
+    """Run a cell until it prints a text: JupyterLab may still hold back what was last moved."""
+    for _ in range(5):
+        run_cell(page, index)
+        with contextlib.suppress(TimeoutError):
+            return output(page, index, text, timeout=3000)
+    return output(page, index, text)
+
+
 def focus(page, index: int = 0) -> None:
     page.locator(".diffteach input[type=range]").nth(index).focus()
 
@@ -53,9 +66,7 @@ def test_arrow_keys_reach_the_slider_and_the_kernel_follows(page) -> None:
     knob = page.locator(".dt-handle").first
     knob.focus()
     page.keyboard.press("Shift+ArrowRight")
-    page.wait_for_timeout(300)
-    run_cell(page, 1)
-    output(page, 1, "a is 0.35 0.35 probe (0.9, 1.0) level")
+    says(page, 1, "a is 0.35 0.35 probe (0.9, 1.0) level")
 
 
 def test_what_cells_set_is_shown(page) -> None:
@@ -66,10 +77,11 @@ def test_what_cells_set_is_shown(page) -> None:
     run_cell(page, 6)
     output(page, 6, "refused a must lie in [0, 1], got 5")
     strip = page.locator(".diffteach [role=alert]")
-    strip.filter(has_text="a must lie in [0, 1], got 5").wait_for(timeout=3000)
+    strip.filter(has_text="a must lie in [0, 1], got 5").wait_for(timeout=7000)
     strip.get_by_role("button", name="Dismiss").click()
     assert strip.is_hidden()
     assert shown(page, "a") == 0.75
+    says(page, 7, "error ''")
 
 
 def test_it_draws_while_the_kernel_is_busy(page) -> None:
@@ -83,7 +95,7 @@ def test_it_draws_while_the_kernel_is_busy(page) -> None:
     page.get_by_role("radio", name="level").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
-    page.locator(".dt-strip", has_text="Computing").wait_for(timeout=3000)
+    page.locator(".dt-strip", has_text="Computing").wait_for(timeout=7000)
     output(page, 2, "free")
     page.locator(".dt-strip", has_text="Computing").wait_for(state="hidden")
     page.wait_for_function(f"{STATE}.values.tilt === 'level'")  # the latest choice wins
@@ -98,15 +110,14 @@ def test_a_choice_of_the_kernel_brings_another_scene(page) -> None:
     page.wait_for_function(f"{STATE}.values.tilt === 'tilted'")
     page.wait_for_function(f"{STATE}.evaluate(['total', 'bump']) !== {before!r}")
     assert shown(page, "a") == pytest.approx(0.02)
-    run_cell(page, 1)
-    output(page, 1, "tilted")
+    says(page, 1, "tilted")
 
 
 def test_your_own_function_and_its_errors(page) -> None:
     run_cell(page, 3)
     output(page, 3, "tried")
     strip = page.locator(".diffteach [role=alert]")
-    strip.filter(has_text="TypeError in mine, line 2").wait_for(timeout=3000)
+    strip.filter(has_text="TypeError in mine, line 2").wait_for(timeout=7000)
     run_cell(page, 4)
     output(page, 4, "turned")
     page.wait_for_function(f"{STATE}.evaluate(['lowest', 'bump']) < 0.1")
