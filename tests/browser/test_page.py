@@ -7,6 +7,7 @@ import io
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from explore import compass, gallery
@@ -269,18 +270,20 @@ def test_reset_returns_to_the_view_that_python_wrote(chromium, tmp_path) -> None
 PLOT = {"left": 38, "right": 10, "top": 26, "bottom": 20}
 
 
+def plot(canvas, ratio: int = 1) -> np.ndarray:
+    """Colours (rows, columns, 3) inside a panel's frame."""
+    data = canvas.evaluate("function (c) { return c.toDataURL(); }").partition(",")[2]
+    pixels = plt.imread(io.BytesIO(base64.b64decode(data)))
+    pixels = pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:]
+    left, top = ratio * PLOT["left"], ratio * PLOT["top"]
+    side = pixels.shape[1] - left - ratio * PLOT["right"]
+    return pixels[top : top + side, left : left + side]
+
+
 def test_everything_is_the_right_way_round(chromium, tmp_path) -> None:
     explorable = Explorable(compass.build)
     page = opened_offline(chromium, explorable, tmp_path / "page.html", device_scale_factor=2)
-    plots = []
-    for canvas in page.locator("canvas").all():
-        data = canvas.evaluate("function (c) { return c.toDataURL(); }").partition(",")[2]
-        pixels = plt.imread(io.BytesIO(base64.b64decode(data)))
-        pixels = pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:]
-        left, top = 2 * PLOT["left"], 2 * PLOT["top"]
-        side = pixels.shape[1] - left - 2 * PLOT["right"]
-        plots.append(pixels[top : top + side, left : left + side])
-    assert compass.faults(plots) == []
+    assert compass.faults([plot(canvas, 2) for canvas in page.locator("canvas").all()]) == []
     x, y = [(v - low) / 4 for v, low in zip(compass.PLACE, compass.BOUNDS[::2], strict=True)]
     knob = page.get_by_role("slider", name="knob").bounding_box()
     panel = page.locator("canvas").nth(1).bounding_box()
@@ -302,6 +305,8 @@ def test_a_picture_of_one_panel_is_no_higher_than_it(chromium, tmp_path) -> None
     page = opened_offline(chromium, explorable, tmp_path / "page.html", **options)
     panel = page.locator("canvas").first.bounding_box()
     assert panel["width"] == 560  # large, for a projector
+    line = plot(page.locator("canvas").first)[248:264].min((0, 2))  # as high as the marker
+    assert line[380:440].min() < 0.5 and line[475:508].min() > 0.9  # its label is on its left
     with page.expect_download() as download:
         page.get_by_role("button", name="PNG").click()
     download.value.save_as(tmp_path / "one.png")
