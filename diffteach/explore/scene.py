@@ -38,7 +38,7 @@ class Stack:
         if any(np.any(np.diff(knots) <= 0) for knots in self.axes.values()):
             raise ValueError(f"knots must increase, got {dict(self.axes)}")
 
-    def at(self, values: Mapping[str, float]) -> np.ndarray | float:
+    def at(self, values: Mapping[str, Any]) -> np.ndarray | float:
         """The item at parameter values, blended between knots and held beyond them."""
         item = self.data.astype(np.float64)
         for name, knots in self.axes.items():
@@ -282,6 +282,9 @@ class Showable(Protocol):
     values: dict[str, Any]
     hide: tuple[str, ...]
     error: str
+
+    def opened(self) -> dict[str, Any]:
+        """The values that Reset returns to."""
 
     def fixed(self) -> dict[str, str]:
         """Settings that a permalink names beside the parameters."""

@@ -13,8 +13,8 @@ from benchmarks.lab import lab, open_notebook
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-DONE = """Array.from(document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')).every(
-  function (prompt) { return /^\\[\\d+\\]:/.test(prompt.textContent); })"""
+DONE = """window.jupyterapp.shell.currentWidget.content.widgets.every(function (cell) {
+  return cell.model.type !== 'code' || cell.model.executionCount !== null; })"""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from browser.test_page import settled
 from browser.test_parity import READY, ROOT, close, formulas
 from explore.decoding import as_shipped
 
+from benchmarks.browser import until
 from diffteach.explore import expression
 from diffteach.explore.lessons import LESSONS
 from diffteach.explore.pack import pack
@@ -62,7 +63,7 @@ def lesson(request, chromium, tmp_path_factory):
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(path.as_uri())
     page.add_script_tag(content=ROOT)
-    page.wait_for_function(READY)
+    until(page, READY)
     yield explorable, page, as_shipped(explorable.scene, pack(explorable.scene))
     context.close()
     assert faults == []

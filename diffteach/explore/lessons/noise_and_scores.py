@@ -34,8 +34,8 @@ _SOURCE = parts.source("vectors.js")
 
 LET: Mapping[str, str] = {
     "denoised": "vectorsAt(x0, probe, box)",
-    "score": "vectorsAt(scores, where_arrows, box)",
-    "score_here": "vectorsAt(scores, probe, box)",
+    "score": "(alpha*vectorsAt(x0, where_arrows, box) - where_arrows)/sigma**2",
+    "score_here": "(alpha*denoised - probe)/sigma**2",
     "far": "row(nearest(denoised, centres), 0)",
     "unsure": "sqrt(max(at(doubt, probe), 0))",
 }
@@ -76,7 +76,7 @@ def _stacks(
     law, denoise = toys.density(density), parts.denoiser_of(density, SCHEDULE, denoiser, seed)
     points = fields.grid(BOUNDS, size)
     knots = {"t": TIMES}
-    log_p, x0, scores, own = [], [], [], []
+    log_p, x0, own = [], [], []
     for t in TIMES:
         time = torch.tensor([t])
         alpha, sigma = float(SCHEDULE.alpha(time)), float(SCHEDULE.sigma(time))
@@ -85,7 +85,6 @@ def _stacks(
             eps = denoise(points, rows)
             log_p.append(law.noised(alpha, sigma).log_prob(points).reshape(size, size))
             x0.append(_plane(x0_from_eps(SCHEDULE, points, rows, eps), size))
-            scores.append(_plane(-eps / sigma, size))
             if mine is not None:
                 own.append(
                     _plane(
@@ -104,7 +103,6 @@ def _stacks(
         "logp": Stack(torch.stack(log_p).clamp(min=-60).numpy(), knots, bits=10),
         "x0": Stack(torch.stack(x0).numpy(), knots),
         "doubt": Stack(doubt[:, ::2, ::2], knots, bits=10),
-        "scores": Stack(torch.stack(scores).numpy(), knots),
         "data": Stack(data.numpy()),
         "centres": Stack((means if few else data).numpy()),
         "box": Stack(np.array(BOUNDS)),
@@ -149,7 +147,7 @@ def scene(
     mine(schedule, x_t (B, 2), t (B,), eps (B, 2)) -> (B, 2), as `schedule.x0_from_eps`.
     """
     if density not in DENSITIES:
-        toys.window(density)
+        toys.check_name(density)
         raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
     layers, let, readouts = LAYERS, dict(LET), READOUTS
     if mine is not None:

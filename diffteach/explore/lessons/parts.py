@@ -28,7 +28,7 @@ TRAINING_STEPS = 2000
 def density_choice(default: str) -> Choice:
     """The control that picks the density."""
     if default not in DENSITIES:
-        toys.window(default)
+        toys.check_name(default)
         raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {default!r}")
     return Choice("density", "density", DENSITIES, default, kernel=True)
 

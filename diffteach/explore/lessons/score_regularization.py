@@ -258,7 +258,7 @@ def scene(
     `objectives.score_regularization_grad`.
     """
     if density not in DENSITIES:
-        toys.window(density)
+        toys.check_name(density)
         raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
     stacks = _stacks(density, denoiser, seed, size)
     few = len(stacks["centres"].data) <= 40

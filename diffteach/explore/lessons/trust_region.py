@@ -80,8 +80,8 @@ def _stacks(density: str, denoiser: str, schedule: EDM, seed: int, size: int) ->
     _, pulls = fields.thin(np.stack([fields.gradient(q, bounds) for q in rewards]), bounds, 15)
     off_on = {"clip": (0.0, 1.0)}
     return {
-        "integrated": Stack(np.stack(both), off_on, bits=14),
-        "single": Stack(np.stack(single), off_on | {"sigma": LEVELS}, bits=10),
+        "integrated": Stack(np.stack(both), off_on, bits=13),
+        "single": Stack(np.stack(single), off_on | {"sigma": LEVELS}, bits=9),
         "top_single": Stack(np.quantile(single, 0.93, axis=(-2, -1)), off_on | {"sigma": LEVELS}),
         "top_integrated": Stack(np.quantile(both, 0.93, axis=(-2, -1)), off_on),
         "q": Stack(rewards, {"reward": (0.0, 1.0, 2.0)}),
