@@ -155,11 +155,7 @@ class Explorable:
 
     def __getitem__(self, name: str) -> Any:
         """Present value of a parameter, an array or a named formula of the scene."""
-        frame = self.frame()
-        if not (name in self.values or name in self.scene.stacks or name in self.scene.let):
-            known = ", ".join([*self.values, *self.scene.stacks, *self.scene.let])
-            raise ValueError(f"there is no {name!r} here; there are {known}")
-        return frame[name]
+        return self.frame()[name]
 
     def of(self, formula: str) -> Any:
         """Present value of a formula over the scene's names."""

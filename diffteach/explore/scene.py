@@ -229,12 +229,16 @@ class Frame:
         return np.asarray(value, float) if isinstance(param, Handle) else float(value)
 
     def __getitem__(self, name: str) -> Any:
-        """Value of a parameter, a stack or a named formula."""
+        """Value of a parameter, a stack or a named formula; ValueError for another name."""
+        scene = self.scene
         if name not in self._known:
-            stack = self.scene.stacks.get(name)
-            self._known[name] = (
-                stack.at(self._known) if stack is not None else self.of(self.scene.let[name])
-            )
+            if name in scene.stacks:
+                self._known[name] = scene.stacks[name].at(self._known)
+            elif name in scene.let:
+                self._known[name] = self.of(scene.let[name])
+            else:
+                known = ", ".join([*self._known, *scene.stacks, *scene.let])
+                raise ValueError(f"there is no {name!r} here; there are {known}")
         return self._known[name]
 
     def of(self, formula: str) -> Any:
