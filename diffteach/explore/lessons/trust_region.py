@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,10 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
     )
 
 
-def _stacks(density: str, denoiser: str, schedule: EDM, seed: int, size: int) -> dict[str, Stack]:
+@lru_cache(maxsize=4)
+def _stacks(
+    density: str, denoiser: str, schedule: EDM, seed: int, size: int
+) -> Mapping[str, Stack]:
     bounds = parts.bounds_of(density, 1.12)
     exact = parts.denoiser_of(density, schedule, denoiser, seed)
     clipped = clip_denoised(exact, schedule, toys.window(density))
@@ -204,7 +208,7 @@ def scene(
     """
     density_choice = parts.density_choice(density)
     schedule, window = EDM(sigma_data=sigma_data), toys.window(density_choice.default)
-    stacks = _stacks(density, denoiser, schedule, seed, size)
+    stacks = dict(_stacks(density, denoiser, schedule, seed, size))
     loss = stacks["integrated"].data[0]
     let = dict(LET)
     layers, readouts = LAYERS, READOUTS
