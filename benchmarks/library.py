@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 Row = tuple[str, float, str, str]
 
@@ -120,9 +121,15 @@ def training(repeats: int = 5, steps: int = 500) -> Iterator[Row]:
 
     torch.set_num_threads(2)
     points, _ = load("8gaussians", 10_000, 0)
-    ours = lambda: finish(fit_points(points, EDM(), steps=steps))  # noqa: E731
-    plain = lambda: _plain_loop(points, steps)  # noqa: E731
-    ours(), plain()
+
+    def ours() -> None:
+        finish(fit_points(points, EDM(), steps=steps))
+
+    def plain() -> None:
+        _plain_loop(points, steps)
+
+    ours()
+    plain()
     pairs = [(_seconds(ours), _seconds(plain)) for _ in range(repeats)]
     ratio = statistics.median(a / b for a, b in pairs)
     whole = statistics.median(a for a, _ in pairs) * 2000 / steps
@@ -130,7 +137,7 @@ def training(repeats: int = 5, steps: int = 500) -> Iterator[Row]:
     yield "2,000 such steps", whole, "s", ""
 
 
-def _plain_loop(points: object, steps: int) -> None:
+def _plain_loop(points: Any, steps: int) -> None:
     """What a lecture's first notebook would write: the same network, nothing prepared."""
     import torch
     from torch import nn
@@ -142,7 +149,7 @@ def _plain_loop(points: object, steps: int) -> None:
     )  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(steps):
-        x0 = points[torch.randint(len(points), (512,))]  # type: ignore[index,arg-type]
+        x0 = points[torch.randint(len(points), (512,))]
         sigma = 0.5 * torch.exp(torch.randn(512, 1))
         eps = torch.randn_like(x0)
         scale = (sigma**2 + 0.25).rsqrt()
