@@ -21,6 +21,7 @@ from diffteach.explore.lessons import (
 )
 from diffteach.explore.lessons.mode_seeking import SLOPE, TARGETS, behaviour
 from diffteach.explore.lessons.pulls import BOUNDS, descend, mode_of, precision
+from diffteach.explore.lessons.score_regularization import _crossing
 from diffteach.explore.pack import pack
 from diffteach.explore.page import html
 from diffteach.objectives import (
@@ -516,3 +517,45 @@ def test_a_kernel_choice_keeps_the_students_function_and_blames_it():
     lesson.request(target="one good, two bad")
     assert "RuntimeError in mine, line 3" in lesson.error
     assert lesson.values["target"] == "two close modes"
+
+
+# --- arrows and numbers beside the pictures ---------------------------------------------------
+
+
+def test_arrows_descend_the_objective_and_the_sentence_measures_from_the_mode(region):
+    region.reset().set(lam=2.0, reward="near", probe=(6.0, 3.0))
+    bounds, where = region.scene.bounds, region["where_slope"]
+    slope = np.moveaxis(fields.gradient(region["objective"], bounds), -1, 0)
+    expected = -parts.vectors_at(slope, where, np.array(bounds))
+    np.testing.assert_allclose(region["descent"], expected, atol=1e-3 * np.abs(expected).max())
+    mode, probe = region["mode"], np.array([6.0, 3.0])
+    rise = at(region["trust"], probe, bounds) - at(region["trust"], mode, bounds)
+    fall = at(region["logp"], mode, bounds) - at(region["logp"], probe, bounds)
+    assert region["loss_rise"] == pytest.approx(float(rise))
+    assert region["logp_fall"] == pytest.approx(float(fall) / 2)
+
+
+def test_total_arrows_follow_the_reward_or_the_pull(scores):
+    scores.reset().set(weight="1", lam=0.01, probe=(4.0, 4.0))
+    outward = np.array([4.0, 4.0]) - scores["arrows_at"]
+    assert np.all((scores["total_here"] * outward).sum(-1) > 0)
+    scores.set(lam=300.0)
+    pulled = (scores["total_here"] * scores["pull_here"]).sum(-1)
+    assert np.mean(pulled > 0) > 0.9
+
+
+@pytest.mark.parametrize(("std", "t"), [(0.3, 0.088), (0.5, 0.145), (1.0, 0.259)])
+def test_the_baseline_pays_from_where_noise_outweighs_the_data(std, t):
+    assert _crossing(std) == pytest.approx(t, abs=1e-3)
+
+
+@pytest.mark.parametrize("t0", [0.02, 0.5])
+def test_matched_gain_of_one_time_restores_the_true_curvature(scores, t0):
+    scores.reset().set(t0=t0)
+    std = float(scores["std"])
+    law = GaussianMixture(torch.zeros(1, 2), torch.tensor([std]))
+    box = (0.1, 0.3, -0.1, 0.1)
+    pull = fields.pull(law.denoiser(VP()), VP(), torch.tensor([t0]), kl_weight, box, 3)
+    assert scores["gain_single"] * float(pull.force[1, 1, 0]) == pytest.approx(
+        0.2 / std**2, rel=0.02
+    )
