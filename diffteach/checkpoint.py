@@ -34,10 +34,27 @@ class Stateful(Protocol):
 Parts = dict[str, Stateful | torch.Generator]
 
 
+def _is_own(value: object) -> bool:
+    # Settings are dataclasses: they have no state, and `_config` writes them down.
+    ours = type(value).__module__.startswith("diffteach.") and hasattr(value, "__dict__")
+    return ours and not dataclasses.is_dataclass(value)
+
+
+def _inside(owner: object, path: str = "") -> Parts:
+    """Everything with a state among an object's attributes, and among those of its own parts."""
+    found: Parts = {}
+    for name, value in vars(owner).items():
+        if isinstance(value, Stateful | torch.Generator):
+            found[path + name] = value
+        elif _is_own(value):
+            found |= _inside(value, f"{path}{name}.")
+    return found
+
+
 def _parts(agent: object, source: object) -> Parts:
-    """Everything with a state: the agent's attributes by name, and the source of its batches."""
-    named = {**vars(agent), "source": source}
-    return {k: v for k, v in named.items() if isinstance(v, Stateful | torch.Generator)}
+    """Everything with a state: the agent's by attribute, and the source of its batches."""
+    inside = _inside(agent)
+    return {**inside, "source": source} if isinstance(source, Stateful) else inside
 
 
 def _state(part: Stateful | torch.Generator) -> Any:

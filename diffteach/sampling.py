@@ -170,3 +170,13 @@ def best_of(
     """For each row the candidate of the greatest value."""
     best = values.argmax(0)
     return candidates[best, torch.arange(len(best), device=best.device)]
+
+
+def softmax_of(
+    candidates: Float[Tensor, "K B A"],
+    values: Float[Tensor, "K B"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "B A"]:
+    """For each row one candidate, drawn with probability softmax(values) over K."""
+    chosen = torch.multinomial(torch.softmax(values, 0).T, 1, generator=generator).squeeze(-1)
+    return candidates[chosen, torch.arange(len(chosen), device=chosen.device)]

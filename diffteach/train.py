@@ -17,6 +17,7 @@ from diffteach.schedule import check_count
 from diffteach.types import Agent, Batch, Metrics
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+Draws = Callable[[int, torch.Generator], Tensor]
 T = TypeVar("T")
 
 
@@ -85,6 +86,27 @@ class Stream:
             self._offset = state_dict["offset"]
 
 
+def noise_stream(
+    times: Draws,
+    act_dim: int,
+    name: str,
+    seed: int,
+    device: torch.device | str = "cpu",
+    noises: int = 1,
+) -> Stream:
+    """A stream of t (n,) and of `noises` tensors of standard normal noise (n, act_dim).
+
+    `times` is a schedule's `sample_time`.
+    """
+
+    def rows(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        shape = (noises, n, act_dim)
+        eps = torch.randn(shape, generator=generator, device=generator.device)
+        return times(n, generator), *eps
+
+    return Stream(rows, name, seed, device)
+
+
 class InMemory:
     """Batches drawn with replacement from transitions that fit in memory; a `Source`.
 
@@ -128,10 +150,17 @@ def check_finite(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite values")
 
 
-def one_step(act: Float[Tensor, "B A"], rew: Float[Tensor, " B"] | None = None) -> Batch:
-    """Transitions of a one-state, one-step problem: obs = 1, done = 1, reward 0 unless given."""
+def one_step(
+    act: Float[Tensor, "B A"], rew: Float[Tensor, " B"] | None = None, endless: bool = False
+) -> Batch:
+    """Transitions of a one-state, one-step problem: obs = 1, done = 1, reward 0 unless given.
+
+    With `endless` the step leads back to the only state (done = 0), as in DTQL's toy code, where
+    the critic's target grows to r + discount V.
+    """
     ones = torch.ones(len(act), 1, dtype=act.dtype, device=act.device)
-    return Batch(ones, act, torch.zeros_like(ones[:, 0]) if rew is None else rew, ones, ones[:, 0])
+    rew = torch.zeros_like(ones[:, 0]) if rew is None else rew
+    return Batch(ones, act, rew, ones, torch.full_like(ones[:, 0], 0.0 if endless else 1.0))
 
 
 @contextmanager

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch import Tensor
 
-from diffteach.nets import PlaneDenoiser, descend, seeded
-from diffteach.objectives import denoising_loss, unit_weight
+from diffteach.behaviour import BehaviourConfig
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive
-from diffteach.train import InMemory, Progress, Stream, check_finite, fit, one_step
-from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
+from diffteach.train import InMemory, Progress, check_finite, fit, one_step
+from diffteach.types import Denoise, Stage
 
 
 @dataclass(frozen=True)
 class BCConfig:
     """Settings of `DiffusionBC`; the defaults are for problems on the plane."""
 
-    schedule: VP | EDM | Discrete = EDM()
-    """how noise is mixed in"""
-    data_scale: float | int = 0.5
-    """root mean square of the action coordinates; scales the network, not the data"""
-    weight: Callable[[Schedule, Tensor], Tensor] = unit_weight
-    """weight of the squared eps-residual (SRPO Eq. 13: 1)"""
-    network: Callable[..., nn.Module] = PlaneDenoiser
-    """called as network(obs_dim, act_dim, schedule, data_scale)"""
+    behaviour: BehaviourConfig = BehaviourConfig()
+    """the model"""
     steps: int = 2000
     """gradient steps"""
     batch_size: int = 512
     """rows per step"""
-    lr: float | int = 1e-2
-    """Adam's first learning rate; a cosine takes it to 0 over all steps"""
     sample_steps: int = 20
     """noise levels visited by `act` (VP and EDM)"""
 
@@ -43,15 +33,10 @@ class BCConfig:
         check_count("steps", self.steps, 0)
         check_count("batch_size", self.batch_size)
         check_count("sample_steps", self.sample_steps)
-        check_positive("lr", self.lr)
-        check_positive("data_scale", self.data_scale)
 
 
 class DiffusionBC:
-    """Clones a behaviour by denoising its actions; acts by running the reverse process.
-
-    With the plane's own network and settings by default, on obs = ones(B, 1) there.
-    """
+    """Clones a behaviour by denoising its actions; acts by running the reverse process."""
 
     def __init__(
         self,
@@ -62,57 +47,24 @@ class DiffusionBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_count("obs_dim", obs_dim)
-        check_count("act_dim", act_dim)
         if act_limit is not None:
             check_positive("act_limit", act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
-        schedule = config.schedule
-        with seeded(seed):
-            self.net = config.network(obs_dim, act_dim, schedule, config.data_scale).to(device)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.lr, fused=True)
-        self.rate = CosineAnnealingLR(self.optimizer, max(config.steps, 1))
-        self.noise = Stream(
-            lambda n, g: (
-                schedule.sample_time(n, g),
-                torch.randn(n, act_dim, generator=g, device=g.device),
-            ),
-            "noise",
-            seed,
-            device,
-        )
+        self.behaviour = config.behaviour.build(obs_dim, act_dim, config.steps, seed, device)
         self.chance = torch.Generator(device).manual_seed(seed)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """One stage, "behaviour"."""
-        return (Stage("behaviour", self.config.steps, self.config.batch_size, self.behaviour_step),)
-
-    def denoise(self, obs: Float[Tensor, "B S"]) -> Denoise:
-        """The denoiser at given observations; a single row serves any number of points."""
-
-        def bound(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.net(x_t, t, obs.expand(len(x_t), -1))
-
-        return bound
-
-    def behaviour_step(self, batch: Batch) -> Metrics:
-        """One step of denoising; reports the mean loss."""
         config = self.config
-        t, eps = self.noise.take(len(batch.act))
-        weight = config.weight(config.schedule, t)
-        denoise = self.denoise(batch.obs)
-        loss = denoising_loss(denoise, config.schedule, batch.act, t, eps, weight).mean()
-        descend(self.optimizer, loss)
-        self.rate.step()
-        return {"behaviour_loss": loss.detach()}
+        return (Stage("behaviour", config.steps, config.batch_size, self.behaviour.step),)
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """Actions drawn from the learned behaviour, clamped to act_limit unless that is None."""
-        config = self.config
-        noise = initial_noise(config.schedule, len(obs), self.act_dim, self.chance)
-        denoise, steps = self.denoise(obs), config.sample_steps
-        return sample(denoise, config.schedule, noise, steps, self.chance, self.act_limit)
+        schedule = self.behaviour.schedule
+        noise = initial_noise(schedule, len(obs), self.act_dim, self.chance)
+        denoise, steps = self.behaviour.denoise(obs), self.config.sample_steps
+        return sample(denoise, schedule, noise, steps, self.chance, self.act_limit)
 
 
 def fit_points(
@@ -135,8 +87,8 @@ def fit_points(
         )
     check_finite("points", points)
     scale = float(points.square().mean().sqrt()) or 1.0
-    config = BCConfig(schedule, scale, steps=steps, batch_size=batch_size)
+    config = BCConfig(BehaviourConfig(schedule, scale), steps, batch_size)
     agent = DiffusionBC(config, 1, points.shape[-1], None, seed, points.device)
     yield from fit(agent, InMemory(one_step(points.float()), seed))
-    agent.net.requires_grad_(False)
-    return agent.denoise(torch.ones(1, 1, device=points.device))
+    agent.behaviour.net.requires_grad_(False)
+    return agent.behaviour.denoise(torch.ones(1, 1, device=points.device))

@@ -13,15 +13,16 @@ from diffteach.nets.layers import (
     Fourier,
     Mish,
     Sinusoidal,
-    descend,
     ema_update,
     mish,
     mlp,
     seeded,
 )
+from diffteach.nets.learner import Learner, descend
 from diffteach.nets.policies import (
     DiracPolicy,
     ImplicitPolicy,
+    Policy,
     TanhGaussianPolicy,
     tanh_gaussian_log_prob,
 )
@@ -40,8 +41,10 @@ __all__ = [
     "Dropout",
     "Fourier",
     "ImplicitPolicy",
+    "Learner",
     "Mish",
     "PlaneDenoiser",
+    "Policy",
     "ResNetDenoiser",
     "Sinusoidal",
     "TanhGaussianPolicy",

@@ -1,4 +1,4 @@
-"""Parts of networks, and the two ways their weights change."""
+"""Parts of networks, and how one network follows another."""
 
 from __future__ import annotations
 
@@ -135,19 +135,6 @@ class Dropout(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.generator.set_state(state.cpu())
-
-
-def descend(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:
-    """One optimizer step on `loss`, differentiated with respect to the optimizer's parameters only.
-
-    No other parameter that the loss passes through receives a gradient.
-    """
-    params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    for param, grad in zip(params, torch.autograd.grad(loss, params), strict=True):
-        param.grad = grad
-    optimizer.step()
-    for param in params:
-        param.grad = None
 
 
 def ema_update(target: nn.Module, source: nn.Module, rate: float | int) -> None:

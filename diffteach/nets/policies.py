@@ -30,6 +30,10 @@ class DiracPolicy(nn.Module):
     def forward(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         return self.act_limit * self.body(obs).tanh()
 
+    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """The action, whatever the noise."""
+        return self(obs)
+
 
 class TanhGaussianPolicy(nn.Module):
     """act_limit * tanh(u) with u ~ N(mean(obs), std(obs)^2); log std clamped to [-5, 2] (DTQL).
@@ -68,6 +72,10 @@ class TanhGaussianPolicy(nn.Module):
         u = mean + log_std.exp() * noise
         return self.act_limit * u.tanh(), tanh_gaussian_log_prob(u, mean, log_std, self.act_limit)
 
+    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """Reparametrised actions."""
+        return self.sample(obs, noise)[0]
+
     def log_prob(self, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         """Log density of given actions; those at or beyond the limit count as just inside it."""
         edge = 1 - 1e-6
@@ -95,13 +103,14 @@ class ImplicitPolicy(nn.Module):
     """One-step generator a = G(level * noise, obs, level) of DQL-KL (DTQL Sec. 5; level 2.5).
 
     No squashing, no preconditioning and the raw level as in the official code, although weights
-    copied from a trained `DTQLBody` expect c_in x and log(level)/4.
+    copied from a trained `DTQLBody` expect c_in x and log(level)/4: `act_limit` is not used.
     """
 
     def __init__(
         self,
         obs_dim: int,
         act_dim: int,
+        act_limit: float | int | None = None,
         width: int = 256,
         depth: int = 3,
         level_dim: int = 16,
@@ -111,7 +120,10 @@ class ImplicitPolicy(nn.Module):
         self.level = level
         self.body = DTQLBody(obs_dim, act_dim, width, depth, level_dim)
 
-    def forward(
-        self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]
-    ) -> Float[Tensor, "B A"]:
+    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """Actions, differentiable in the weights."""
         return self.body(self.level * noise, obs, noise.new_full((len(noise),), self.level))
+
+
+Policy = DiracPolicy | TanhGaussianPolicy | ImplicitPolicy
+"""A policy that acts in one step: policy.draw(obs (B, S), noise (B, A)) -> actions (B, A)."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffteach import checkpoint, nets, objectives, sampling, schedule, train
+from diffteach.behaviour import BehaviourConfig
 from diffteach.methods import BCConfig, DiffusionBC
 from diffteach.methods.bc import fit_points
 from diffteach.schedule import EDM, VP, Discrete
@@ -128,8 +129,8 @@ CASES = [
         "check_every must be at least 1, got 0",
     ),
     (lambda: small(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
-    (lambda: small(lr=0), ValueError, "lr must be positive, got 0"),
-    (lambda: small(data_scale=0), ValueError, "data_scale must be positive, got 0"),
+    (lambda: BehaviourConfig(lr=0), ValueError, "lr must be positive, got 0"),
+    (lambda: BehaviourConfig(data_scale=0), ValueError, "data_scale must be positive, got 0"),
     (lambda: small(sample_steps=0), ValueError, "sample_steps must be at least 1, got 0"),
     (lambda: DiffusionBC(BCConfig(), 1, 0), ValueError, "act_dim must be at least 1, got 0"),
     (lambda: DiffusionBC(BCConfig(), 1, 2, -1), ValueError, "act_limit must be positive, got -1"),
@@ -183,11 +184,11 @@ def test_a_checkpoint_of_another_method_or_size(saved) -> None:
     with pytest.raises(ValueError, match="holds DiffusionBC in format 1, needed is Other"):
         checkpoint.load(saved, Other())
     wide = DiffusionBC(BCConfig(steps=1), 1, 3)
-    before = [p.clone() for p in wide.net.parameters()]
+    before = [p.clone() for p in wide.behaviour.net.parameters()]
     with pytest.raises(ValueError, match="net in .* does not fit this agent: size mismatch") as e:
         checkpoint.load(saved, wide)
     assert "\n" not in str(e.value)
-    assert all(p.equal(q) for p, q in zip(wide.net.parameters(), before, strict=True))
+    assert all(p.equal(q) for p, q in zip(wide.behaviour.net.parameters(), before, strict=True))
     with pytest.raises(ValueError, match="made with config.steps = 1, needed is 2000") as e:
         checkpoint.load(saved, small())
     assert "\n" not in str(e.value)

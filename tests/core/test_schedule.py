@@ -8,7 +8,7 @@ import pytest
 import torch
 from core.oracles import double
 
-from diffteach.methods import BCConfig
+from diffteach.behaviour import BehaviourConfig
 from diffteach.schedule import (
     EDM,
     VP,
@@ -87,7 +87,8 @@ def test_schedules_are_equal_if_their_numbers_are() -> None:
     assert len({*made, *again}) == len(made)
     assert [[a == b for b in again] for a in made] == torch.eye(5, dtype=torch.bool).tolist()
     assert Discrete(vp_betas(5)) != Discrete(vp_betas(5).double())
-    assert BCConfig(schedule=made[3]) == BCConfig(schedule=again[3]) != BCConfig(schedule=made[4])
+    settings = [BehaviourConfig(s) for s in (made[3], again[3], made[4])]
+    assert settings[0] == settings[1] != settings[2]
 
 
 def test_other_betas_have_their_known_values() -> None:

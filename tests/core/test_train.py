@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from diffteach import toys
+from diffteach.behaviour import BehaviourConfig
 from diffteach.checkpoint import load, save
 from diffteach.methods import BCConfig, DiffusionBC
 from diffteach.methods.bc import fit_points
@@ -21,14 +22,16 @@ from diffteach.schedule import EDM, VP, Discrete, linear_betas
 from diffteach.train import InMemory, Stream, finish, fit, one_step
 from diffteach.types import Agent, Stage
 
-SMALL = BCConfig(VP(), 2.0, steps=12, batch_size=32)
+SMALL = BCConfig(BehaviourConfig(VP(), 2.0), steps=12, batch_size=32)
 # Dropout and a discrete chain: every kind of state that a run can have.
+NARROW = partial(ResNetDenoiser, width=16, blocks=1)
 STATEFUL = BCConfig(
-    Discrete(linear_betas(10)),
-    network=partial(ResNetDenoiser, width=16, blocks=1),
-    steps=12,
-    batch_size=32,
+    BehaviourConfig(Discrete(linear_betas(10)), network=NARROW), steps=12, batch_size=32
 )
+
+
+def changed(config: BCConfig, **settings) -> BCConfig:
+    return replace(config, behaviour=replace(config.behaviour, **settings))
 
 
 def points(n: int = 500) -> torch.Tensor:
@@ -36,7 +39,7 @@ def points(n: int = 500) -> torch.Tensor:
 
 
 def weights(agent: DiffusionBC) -> bytes:
-    return b"".join(p.detach().numpy().tobytes() for p in agent.net.parameters())
+    return b"".join(p.detach().numpy().tobytes() for p in agent.behaviour.net.parameters())
 
 
 def trained(config: BCConfig, seed: int = 0) -> DiffusionBC:
@@ -167,7 +170,7 @@ def test_stream_resumes_at_any_row() -> None:
 def test_rows_and_noises_of_one_seed_are_independent() -> None:
     data = one_step(torch.arange(1000.0)[:, None].expand(-1, 2))
     act = next(InMemory(data, seed=0)(30_000)).act[:, 0]
-    t, eps = DiffusionBC(SMALL, 1, 2, seed=0).noise.take(30_000)
+    t, eps = DiffusionBC(SMALL, 1, 2, seed=0).behaviour.noise.take(30_000)
     table = torch.stack([act, t, eps[:, 0], eps[:, 1]])
     off_diagonal = torch.corrcoef(table) - torch.eye(4)
     assert float(off_diagonal.abs().max()) < 0.03  # five standard deviations
@@ -224,27 +227,36 @@ def test_a_checkpoint_fits_only_its_own_settings(tmp_path) -> None:
     save(path, DiffusionBC(SMALL, 1, 2))
     # The sizes of the network are the same, what its answer means is not.
     refused(
-        replace(SMALL, schedule=EDM()),
-        "config.schedule.class = 'diffteach.schedule.VP', needed is 'diffteach.schedule.EDM'",
+        changed(SMALL, schedule=EDM()),
+        "config.behaviour.schedule.class = 'diffteach.schedule.VP', needed is '.*.EDM'",
     )
-    refused(replace(SMALL, schedule=VP(beta_max=5)), "config.schedule.beta_max = 20.0, needed is 5")
-    refused(replace(SMALL, weight=variance_weight), "config.weight = .*unit_weight', .*")
-    assert load(path, DiffusionBC(replace(SMALL, data_scale=2), 1, 2)) == {}  # 2 is 2.0
+    refused(
+        changed(SMALL, schedule=VP(beta_max=5)),
+        "config.behaviour.schedule.beta_max = 20.0, needed is 5",
+    )
+    refused(changed(SMALL, weight=variance_weight), "config.behaviour.weight = .*unit_weight', .*")
+    assert load(path, DiffusionBC(changed(SMALL, data_scale=2), 1, 2)) == {}  # 2 is 2.0
     save(path, DiffusionBC(STATEFUL, 1, 2))
     betas = linear_betas(10)
-    assert load(path, DiffusionBC(replace(STATEFUL, schedule=Discrete(betas)), 1, 2)) == {}
+    assert load(path, DiffusionBC(changed(STATEFUL, schedule=Discrete(betas)), 1, 2)) == {}
     betas[3] = 0.5
     refused(
-        replace(STATEFUL, schedule=Discrete(betas)), r"config.schedule.betas.values\[3\] = .* 0.5"
+        changed(STATEFUL, schedule=Discrete(betas)),
+        r"config.behaviour.schedule.betas.values\[3\] = .* 0.5",
     )
     wide = partial(ResNetDenoiser, width=32, blocks=1)
-    refused(replace(STATEFUL, network=wide), "config.network.keywords.width = 16, needed is 32")
+    refused(
+        changed(STATEFUL, network=wide),
+        "config.behaviour.network.keywords.width = 16, needed is 32",
+    )
 
 
 def test_settings_that_no_file_can_hold_are_refused_when_saving(tmp_path) -> None:
     agent = DiffusionBC(SMALL, 1, 2)
-    agent.config = replace(SMALL, network=partial(ResNetDenoiser, dropout=object()))
-    with pytest.raises(TypeError, match="hold config.network.keywords.dropout of type object"):
+    agent.config = changed(SMALL, network=partial(ResNetDenoiser, dropout=object()))
+    with pytest.raises(
+        TypeError, match="hold config.behaviour.network.keywords.dropout of type object"
+    ):
         save(tmp_path / "run", agent)
     assert list(tmp_path.iterdir()) == []
 
@@ -255,7 +267,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     good = path.read_bytes()
     broken = DiffusionBC(SMALL, 1, 2)
     with torch.no_grad():
-        next(broken.net.parameters())[0, 0] = float("nan")
+        next(broken.behaviour.net.parameters())[0, 0] = float("nan")
     with pytest.raises(FloatingPointError, match="net/.* NaN"):
         save(path, broken)
 

@@ -1,0 +1,128 @@
+"""Diffusion models of the behaviour policy, which most methods here lean on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffteach.nets import Learner, PlaneDenoiser, seeded
+from diffteach.objectives import denoising_loss, unit_weight
+from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive, clip_denoised
+from diffteach.train import noise_stream
+from diffteach.types import Batch, Denoise, Metrics, Schedule
+
+Weight = Callable[[Schedule, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class BehaviourConfig:
+    """Settings of a learned behaviour; the defaults are for problems on the plane."""
+
+    schedule: VP | EDM | Discrete = EDM()
+    """how noise is mixed in"""
+    data_scale: float | int = 0.5
+    """root mean square of the action coordinates; scales the network, not the data"""
+    weight: Weight = unit_weight
+    """weight of the squared eps-residual (SRPO Eq. 13: 1)"""
+    network: Callable[..., nn.Module] = PlaneDenoiser
+    """called as network(obs_dim, act_dim, schedule, data_scale)"""
+    lr: float | int = 1e-2
+    """Adam's first learning rate"""
+    anneal: bool = True
+    """a cosine takes the rate to 0 over all steps"""
+    weight_decay: float | int = 0.0
+    """AdamW's decay; 0 is Adam"""
+    limit: float | int | None = None
+    """denoised points are clamped to +-limit, in training and in use (DTQL's clip_denoised)"""
+
+    def __post_init__(self) -> None:
+        check_positive("lr", self.lr)
+        check_positive("data_scale", self.data_scale)
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> Behaviour:
+        """A model with fresh weights, to be trained for `steps` steps."""
+        return Behaviour(self, obs_dim, act_dim, steps, seed, device)
+
+
+class Behaviour:
+    """A denoiser of actions given observations, and the step that trains it on data."""
+
+    def __init__(
+        self,
+        config: BehaviourConfig,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        check_count("obs_dim", obs_dim)
+        check_count("act_dim", act_dim)
+        self.config, self.schedule = config, config.schedule
+        with seeded(seed):
+            net = config.network(obs_dim, act_dim, config.schedule, config.data_scale)
+        self.net = net.to(device).eval()
+        anneal = steps if config.anneal else None
+        self.learner = Learner(self.net.parameters(), config.lr, anneal, config.weight_decay)
+        self.noise = noise_stream(config.schedule.sample_time, act_dim, "noise", seed, device)
+
+    def denoise(self, obs: Float[Tensor, "B S"]) -> Denoise:
+        """The denoiser at given observations; a single row serves any number of points."""
+
+        def bound(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.net(x_t, t, obs.expand(len(x_t), -1))
+
+        if self.config.limit is None:
+            return bound
+        return clip_denoised(bound, self.schedule, self.config.limit)
+
+    def step(self, batch: Batch) -> Metrics:
+        """One step of denoising the batch's actions; reports the mean loss."""
+        t, eps = self.noise.take(len(batch.act))
+        weight = self.config.weight(self.schedule, t)
+        self.net.train()
+        denoise = self.denoise(batch.obs)
+        loss = denoising_loss(denoise, self.schedule, batch.act, t, eps, weight).mean()
+        self.learner.step(loss)
+        self.net.eval()
+        return {"behaviour_loss": loss.detach()}
+
+
+@dataclass(frozen=True)
+class KnownBehaviour:
+    """A behaviour whose optimal denoiser is known: stands wherever a `BehaviourConfig` does."""
+
+    denoiser: Denoise
+    """the exact denoiser, the same at every observation"""
+    schedule: VP | EDM | Discrete
+    """the schedule that it belongs to"""
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> KnownBehaviour:
+        """Itself: there is nothing to train."""
+        return self
+
+    def denoise(self, obs: Float[Tensor, "B S"]) -> Denoise:
+        """The exact denoiser."""
+        return self.denoiser
+
+    def step(self, batch: Batch) -> Metrics:
+        """Nothing to do."""
+        return {}

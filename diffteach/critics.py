@@ -1,0 +1,175 @@
+"""Learning values: the two kinds of critic that the methods share, and a known one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffteach.nets import Critics, Learner, Value, ema_update, seeded
+from diffteach.objectives import expectile_loss, td_target
+from diffteach.types import Batch, Metrics, QFunction
+
+
+@dataclass(frozen=True)
+class DoubleQConfig:
+    """Settings of `DoubleQ`: those that IQL, TD3+BC, Diffusion-QL and their heirs share."""
+
+    discount: float | int = 0.99
+    """of the next state's value"""
+    lr: float | int = 3e-4
+    """Adam's learning rate"""
+    anneal: bool = False
+    """a cosine takes the rate to 0 over all steps (DTQL's lr_decay)"""
+    target_rate: float | int = 0.005
+    """share of the online weights that the targets take at each step"""
+    network: Callable[..., nn.Module] = Critics
+    """called as network(obs_dim, act_dim); (obs (B, S), act (*M, B, A)) -> (E, *M, B)"""
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> DoubleQ:
+        """Critics with fresh weights, to be trained for `steps` steps."""
+        return DoubleQ(self, obs_dim, act_dim, steps, seed, device)
+
+
+class DoubleQ:
+    """Critics that regress on r + discount (1 - done) V(s'), and their slow copies."""
+
+    def __init__(
+        self,
+        config: DoubleQConfig,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        with seeded(seed):
+            self.net = config.network(obs_dim, act_dim).to(device)
+            self.slow = config.network(obs_dim, act_dim).to(device).requires_grad_(False)
+        self.slow.load_state_dict(self.net.state_dict())
+        self.learner = Learner(self.net.parameters(), config.lr, steps if config.anneal else None)
+
+    def online(
+        self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
+    ) -> Float[Tensor, "E *M B"]:
+        """Every head's value."""
+        return self.net(obs, act)
+
+    def target(
+        self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
+    ) -> Float[Tensor, "E *M B"]:
+        """Every slow head's value."""
+        return self.slow(obs, act)
+
+    def step(self, batch: Batch, next_value: Float[Tensor, " B"]) -> Metrics:
+        """One regression of every head on the TD target, then the slow copies follow."""
+        y = td_target(batch.rew, batch.done, next_value.detach(), self.config.discount)
+        loss = (self.net(batch.obs, batch.act) - y).square().mean(-1).sum()
+        self.learner.step(loss)
+        ema_update(self.slow, self.net, self.config.target_rate)
+        return {"critic_loss": loss.detach()}
+
+
+@dataclass(frozen=True)
+class ExpectileConfig:
+    """Settings of `ExpectileCritic`; the defaults are IQL's and SRPO's on locomotion."""
+
+    expectile: float = 0.7
+    """tau of the value loss; 0.9 on AntMaze (IQL Eq. 5)"""
+    q: DoubleQConfig = DoubleQConfig()
+    """the Q networks; the value is trained at their rate"""
+    value: Callable[..., nn.Module] = Value
+    """called as value(obs_dim)"""
+    value_on_target: bool = True
+    """V regresses on the slow critics (IQL, SRPO); False: on the online ones (DTQL's code)"""
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> ExpectileCritic:
+        """Critics and a value with fresh weights, to be trained for `steps` steps."""
+        return ExpectileCritic(self, obs_dim, act_dim, steps, seed, device)
+
+
+class ExpectileCritic:
+    """IQL's critic: V is an expectile of Q over the data's actions, Q regresses on r + V(s').
+
+    No action outside the data is ever evaluated (IQL Eqs. 5 and 6; SRPO Eqs. 11 and 12).
+    """
+
+    def __init__(
+        self,
+        config: ExpectileConfig,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.q = config.q.build(obs_dim, act_dim, steps, seed, device)
+        with seeded(seed):
+            self.value = config.value(obs_dim).to(device)
+        anneal = steps if config.q.anneal else None
+        self.learner = Learner(self.value.parameters(), config.q.lr, anneal)
+        self.online, self.target = self.q.online, self.q.target
+
+    def step(self, batch: Batch) -> Metrics:
+        """One step of V, and one of Q on the V from before it."""
+        with torch.no_grad():
+            heads = self.target if self.config.value_on_target else self.online
+            q = heads(batch.obs, batch.act).amin(0)
+            next_value = self.value(batch.next_obs)
+        loss = expectile_loss(q - self.value(batch.obs), self.config.expectile).mean()
+        self.learner.step(loss)
+        return {"value_loss": loss.detach(), **self.q.step(batch, next_value)}
+
+
+@dataclass(frozen=True)
+class KnownQ:
+    """A Q-function known beforehand: stands wherever a critic's settings do."""
+
+    q: QFunction
+    """act (..., A) -> values (...), the same at every observation"""
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> KnownQ:
+        """Itself: there is nothing to train."""
+        return self
+
+    def online(
+        self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
+    ) -> Float[Tensor, "1 *M B"]:
+        """The value, as that of a single head."""
+        return self.q(act).unsqueeze(0)
+
+    def target(
+        self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
+    ) -> Float[Tensor, "1 *M B"]:
+        """The value, as that of a single head."""
+        return self.q(act).unsqueeze(0)
+
+    def step(self, batch: Batch, next_value: Float[Tensor, " B"] | None = None) -> Metrics:
+        """Nothing to do."""
+        return {}

@@ -1,0 +1,169 @@
+"""DTQL: a one-step policy inside the trust region of a diffusion behaviour (NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffteach.behaviour import BehaviourConfig, KnownBehaviour
+from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
+from diffteach.nets import (
+    Critics,
+    DTQLDenoiser,
+    Learner,
+    Mish,
+    Policy,
+    TanhGaussianPolicy,
+    Value,
+    dtql_critics,
+    seeded,
+)
+from diffteach.objectives import trust_region_loss
+from diffteach.sampling import softmax_of
+from diffteach.schedule import EDM, check_count
+from diffteach.train import noise_stream
+from diffteach.types import Batch, Metrics, Stage
+
+
+def edm_of(behaviour: BehaviourConfig | KnownBehaviour) -> EDM:
+    """The behaviour's schedule; TypeError unless it is EDM, whose weight the trust region has."""
+    schedule = behaviour.schedule
+    if not isinstance(schedule, EDM):
+        name = type(schedule).__name__
+        raise TypeError(f"behaviour must have an EDM schedule for DTQL, got {name}")
+    return schedule
+
+
+@dataclass(frozen=True)
+class DTQLConfig:
+    """Settings of `DTQL`; the defaults are those of hopper-medium without its rate decay."""
+
+    alpha: float | int = 5.0
+    """multiplies the trust region against Q (Eq. 5): larger stays closer to the data"""
+    gamma: float | int = 0.0
+    """multiplies -log pi of the data's actions, which the paper calls an entropy; AntMaze 1"""
+    behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
+        EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False
+    )
+    """the diffusion model, on EDM (Eq. 3); the official D4RL runs clamp its output: limit=1"""
+    critic: ExpectileConfig | KnownQ = ExpectileConfig(
+        q=DoubleQConfig(network=dtql_critics),
+        value=partial(Value, depth=3, activation=Mish),
+        value_on_target=False,
+    )
+    """IQL's critic with V on the online Q, as in the official code"""
+    policy: Callable[..., Policy] = TanhGaussianPolicy
+    """called as policy(obs_dim, act_dim, act_limit)"""
+    lr: float | int = 3e-4
+    """Adam's learning rate of the policy"""
+    anneal: bool = False
+    """a cosine takes the policy's rate to 0 over all steps"""
+    pretrain_steps: int = 50_000
+    """steps of critic and behaviour before the policy joins"""
+    steps: int = 1_000_000
+    """steps of all three together"""
+    batch_size: int = 256
+    """rows per step"""
+    candidates: int = 1024
+    """actions per state of which `act` draws one by softmax(Q); 1 acts by the policy alone"""
+
+    def __post_init__(self) -> None:
+        check_count("candidates", self.candidates)
+        edm_of(self.behaviour)
+
+
+PAPER = DTQLConfig()
+PLANE = DTQLConfig(
+    alpha=1.0,
+    behaviour=BehaviourConfig(EDM()),
+    critic=ExpectileConfig(
+        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
+        value_on_target=False,
+    ),
+    policy=partial(TanhGaussianPolicy, width=64, depth=2),
+    lr=3e-3,
+    pretrain_steps=0,
+    steps=2000,
+    batch_size=512,
+    candidates=1,
+)
+
+
+class DTQL:
+    """Critic, behaviour and policy trained together; the diffusion model is never sampled."""
+
+    def __init__(
+        self,
+        config: DTQLConfig,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
+        self.critic = config.critic.build(*size, steps, seed, device)
+        self.behaviour = config.behaviour.build(*size, steps, seed, device)
+        with seeded(seed):
+            self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
+        if config.gamma and not isinstance(self.policy, TanhGaussianPolicy):
+            name = type(self.policy).__name__
+            raise TypeError(f"gamma needs a TanhGaussianPolicy, whose density is known, got {name}")
+        anneal = config.steps if config.anneal else None
+        self.learner = Learner(self.policy.parameters(), config.lr, anneal)
+        self.schedule = edm_of(config.behaviour)
+        self.noise = noise_stream(
+            self.schedule.sample_time, act_dim, "policy", seed, device, noises=2
+        )
+        self.chance = torch.Generator(device).manual_seed(seed)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """ "pretrain", critic and behaviour, then "policy", all three."""
+        config = self.config
+        return (
+            Stage("pretrain", config.pretrain_steps, config.batch_size, self.pretrain_step),
+            Stage("policy", config.steps, config.batch_size, self.joint_step),
+        )
+
+    def pretrain_step(self, batch: Batch) -> Metrics:
+        """One step of the critic and one of the behaviour."""
+        return {**self.critic.step(batch), **self.behaviour.step(batch)}
+
+    def joint_step(self, batch: Batch) -> Metrics:
+        """One step of the critic, the behaviour and the policy, in the official order."""
+        return {**self.pretrain_step(batch), **self.policy_step(batch)}
+
+    def policy_step(self, batch: Batch) -> Metrics:
+        """One step down alpha L_TR - min Q - gamma log pi(a_data) (Eq. 5 and the official code)."""
+        config, schedule = self.config, self.schedule
+        t, eps, latent = self.noise.take(len(batch.obs))
+        act = self.policy.draw(batch.obs, latent)
+        denoise = self.behaviour.denoise(batch.obs)
+        trust = trust_region_loss(denoise, schedule, act, t, eps).mean()
+        q = self.critic.online(batch.obs, act).amin(0).mean()
+        loss = config.alpha * trust - q
+        if isinstance(self.policy, TanhGaussianPolicy) and config.gamma:
+            loss = loss - config.gamma * self.policy.log_prob(batch.obs, batch.act).mean()
+        self.learner.step(loss)
+        return {"policy_loss": loss.detach(), "trust_region": trust.detach(), "q": q.detach()}
+
+    def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
+        """One of `candidates` actions of the policy, drawn by the softmax of the least slow Q."""
+        count = self.config.candidates
+        shape = (count * len(obs), self.act_dim)
+        latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
+        with torch.no_grad():
+            acts = self.policy.draw(obs.repeat(count, 1), latent).unflatten(0, (count, len(obs)))
+            if count == 1:
+                return acts[0]
+            values = self.critic.target(obs, acts).amin(0)
+        return softmax_of(acts, values, self.chance)
+
+    explore = act
