@@ -73,7 +73,9 @@ class View {
     const slides = this.scene.params.some((p) => p.kind === "slider");
     this.play = button("Play", "Move the slider (Space)", () => this.toggle());
     const bar = make("div", { class: "dt-buttons" });
-    if (slides) bar.append(this.play);
+    this.slow = button("Slow", "Play four times slower", () => this.pace());
+    this.slow.setAttribute("aria-pressed", "false");
+    if (slides) bar.append(this.play, button("Step", "One step on (the arrow keys go finer)", () => this.step()), this.slow);
     bar.append(
       button("Reset", "Back to the start (R)", () => this.reset()),
       button("PNG", "Save the picture", () => savePicture(this)),
@@ -274,24 +276,49 @@ class View {
     this.host.dismissed?.();
   }
 
-  toggle() {
-    if (this.playing) return this.stop(), this.settle();
+  // The slider that plays: the one with the focus, or the first.
+  moving() {
     const sliders = this.scene.params.filter((p) => p.kind === "slider" && this.visible(p));
-    const param = sliders.find((p) => this.controls.get(p.name).input === document.activeElement) || sliders[0];
+    return sliders.find((p) => this.controls.get(p.name).input === document.activeElement) || sliders[0];
+  }
+
+  place(param, k) {
+    const { steps, value } = this.controls.get(param.name);
+    this.change(param.name, k >= steps ? param.high : k <= 0 ? param.low : value(Math.round(k)));
+  }
+
+  toggle(param = this.moving()) {
+    if (this.playing) return this.stop(), this.settle();
     if (!param) return;
-    const { steps, value, input } = this.controls.get(param.name);
+    const { steps, input } = this.controls.get(param.name);
     const from = +input.value >= steps ? 0 : +input.value;
     const began = performance.now();
-    this.playing = { name: param.name };
+    const lasts = this.slow.getAttribute("aria-pressed") === "true" ? 20000 : 5000;
+    this.playing = { name: param.name, param };
     write(this.play, "Pause");
     const tick = (now) => {
       if (!this.playing) return;
-      const k = Math.min(steps, from + (steps * Math.max(0, now - began)) / 5000);
-      this.change(param.name, k >= steps ? param.high : k <= 0 ? param.low : value(Math.round(k)));
+      const k = Math.min(steps, from + (steps * Math.max(0, now - began)) / lasts);
+      this.place(param, k);
       if (k >= steps) return this.stop(), this.settle();
       this.playing.request = requestAnimationFrame(tick);
     };
     this.playing.request = requestAnimationFrame(tick);
+  }
+
+  step() {
+    this.stop();
+    const param = this.moving();
+    if (!param) return;
+    const { steps, input } = this.controls.get(param.name);
+    this.place(param, +input.value >= steps ? 0 : +input.value + Math.ceil(steps / 40));
+    this.settle();
+  }
+
+  pace() {
+    this.slow.setAttribute("aria-pressed", String(this.slow.getAttribute("aria-pressed") !== "true"));
+    const { param } = this.playing || {};
+    if (param) this.stop(), this.toggle(param);
   }
 
   stop() {
