@@ -10,11 +10,13 @@ from diffteach.explore import links
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons.mode_seeking import mode_seeking
 from diffteach.explore.lessons.noise_and_scores import noise_and_scores
+from diffteach.explore.lessons.noising import noising
 from diffteach.explore.lessons.score_regularization import score_regularization
 from diffteach.explore.lessons.trust_region import trust_region
 
 LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "noise_and_scores": noise_and_scores,
+    "noising": noising,
     "mode_seeking": mode_seeking,
     "score_regularization": score_regularization,
     "trust_region": trust_region,
@@ -24,6 +26,7 @@ __all__ = [
     "LESSONS",
     "mode_seeking",
     "noise_and_scores",
+    "noising",
     "open_link",
     "score_regularization",
     "trust_region",
