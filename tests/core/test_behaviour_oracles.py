@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from core.oracles import double, gaussian_denoiser, normal_grid
+from core.oracles import double, gaussian_denoiser, normal_grid, three_modes
 
 from diffteach.objectives import denoising_loss
 from diffteach.sampling import (
@@ -12,9 +14,11 @@ from diffteach.sampling import (
     best_of,
     ddim,
     draw,
+    flow_log_prob,
     heun,
     initial_noise,
     sample,
+    softmax_of,
     time_grid,
 )
 from diffteach.schedule import EDM, VP, Discrete, linear_betas, relax_betas, vp_betas
@@ -169,3 +173,23 @@ def test_best_of_takes_the_best_candidate_of_each_row() -> None:
     candidates = torch.arange(12.0).reshape(3, 2, 2)
     values = torch.tensor([[0.0, 5.0], [2.0, 1.0], [1.0, 3.0]])
     assert best_of(candidates, values).equal(torch.tensor([[4.0, 5.0], [2.0, 3.0]]))
+
+
+@pytest.mark.parametrize("schedule", [VP(), EDM()])
+def test_density_of_the_flow_is_the_mixtures_own(schedule) -> None:
+    density = three_modes()
+    x = torch.cat([density.sample(200, torch.Generator().manual_seed(0)), double((2.0, 2.0))])
+    exact = density.log_prob(x)
+    gaps = [
+        float((flow_log_prob(density.denoiser(schedule), schedule, x, n) - exact).abs().max())
+        for n in (40, 80, 160)
+    ]
+    assert gaps[2] < 0.05 and gaps[1] < 0.45 * gaps[0] and gaps[2] < 0.45 * gaps[1]
+
+
+def test_choice_by_softmax_has_its_odds() -> None:
+    candidates = torch.arange(3.0).reshape(3, 1, 1).expand(3, 40_000, 1)
+    values = torch.tensor([0.0, math.log(2.0), math.log(5.0)])[:, None].expand(3, 40_000)
+    drawn = softmax_of(candidates, values, torch.Generator().manual_seed(0)).long().squeeze(-1)
+    share = torch.bincount(drawn) / len(drawn)
+    assert share.tolist() == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.01)
