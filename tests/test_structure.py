@@ -19,6 +19,7 @@ PACKAGE = ROOT / "diffteach"
 # from its own entry. The package itself is the roof: it may import all and nothing imports it.
 FLOORS = {
     "types": 0,
+    "files": 0,
     "schedule": 1,
     "nets": 2,
     "toys": 2,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -26,9 +27,9 @@ from matplotlib.text import Annotation
 
 from diffteach.explore import colors
 from diffteach.explore.expression import number
-from diffteach.explore.files import write_bytes
 from diffteach.explore.params import Handle
 from diffteach.explore.scene import Frame, Layer, Panel
+from diffteach.files import write_bytes
 
 FORMATS = ("png", "pdf", "svg")
 PIXEL = 0.75
@@ -64,19 +65,49 @@ def figure(frame: Frame, dark: bool = False, hide: tuple[str, ...] = ()) -> Figu
 
     Handles that `hide` names are not drawn.
     """
+    fig = Figure(dpi=110)
+    FigureCanvasAgg(fig)
+    _fill(fig, frame, dark, hide)
+    return fig
+
+
+def pixels(
+    frames: Sequence[Frame], dark: bool = False, hide: tuple[str, ...] = ()
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """The pictures of several frames, one figure serving all; words keep the room of the longest.
+
+    All frames must show the same panels, else the pictures differ in size.
+    """
+    fig = Figure(dpi=110)
+    canvas = FigureCanvasAgg(fig)
+    lines = max(_wrapped(frame).count("\n") for frame in frames) + 1
+    for frame in frames:
+        fig.clear()
+        _fill(fig, frame, dark, hide, lines)
+        canvas.draw()
+        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _wrapped(frame: Frame) -> str:
+    shown = sum(frame.shows(panel) for panel in frame.scene.panels)
+    return "\n".join(textwrap.wrap(frame.words, 57 * max(1, shown)))
+
+
+def _fill(fig: Figure, frame: Frame, dark: bool, hide: tuple[str, ...], lines: int = 0) -> None:
+    """Draw a frame on an empty figure, with room for so many lines of words."""
     ink = Ink(dark, frame.scene.bounds)
     shown = [k for k, panel in enumerate(frame.scene.panels) if frame.shows(panel)]
     count = max(1, len(shown))
-    fig = Figure(figsize=(PANEL * count, 5.6), dpi=110, facecolor=ink["paper"])
+    fig.set_size_inches(PANEL * count, 5.6)
+    fig.set_facecolor(ink["paper"])
     fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
-    FigureCanvasAgg(fig)
     for place, k in enumerate(shown, 1):
         axes = fig.add_subplot(1, count, place)
         _panel(ink, axes, frame, k, hide)
     _text(fig.suptitle(frame.scene.title, x=0.02, ha="left", fontsize=12, weight="bold"), ink)
-    words = "\n".join(textwrap.wrap(frame.words, 57 * count))
+    words = _wrapped(frame)
+    words += "\n" * (lines - 1 - words.count("\n"))
     _text(fig.supxlabel(words, x=0.02, ha="left", fontsize=10.5), ink)
-    return fig
 
 
 def png(frame: Frame, dark: bool = False, hide: tuple[str, ...] = ()) -> bytes:
@@ -85,11 +116,11 @@ def png(frame: Frame, dark: bool = False, hide: tuple[str, ...] = ()) -> bytes:
 
 
 def save(frame: Frame, path: str | Path, hide: tuple[str, ...] = ()) -> Path:
-    """Write the picture; ValueError for a suffix but .png, .pdf, .svg, OSError if it fails."""
+    """Write the picture; ValueError for a suffix but .png, .pdf, .svg; OSError if it fails."""
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        raise ValueError(f"a picture is saved as .png, .pdf or .svg, got {path.name!r}")
+        raise ValueError(f"a picture is saved as .png, .pdf, .svg or .gif, got {path.name!r}")
     return write_bytes(_render(frame, suffix, False, hide), path)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from diffteach.explore import colors
-from diffteach.explore.files import write_bytes
 from diffteach.explore.pack import pack
 from diffteach.explore.scene import Operation, Scene, Showable
+from diffteach.files import write_bytes
 
 _SHARED = ("value", "words", "scene", "theme", "contour", "draw", "panel", "controls", "share")
+_BOOT = {"widget": ("pen", "widget"), "page": ("page",)}
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
@@ -26,7 +27,9 @@ def script(scene: Scene, boot: str) -> str:
     """The JavaScript of a view, with the scene's own functions; `boot` is "widget" or "page"."""
     table = {"light": colors.LIGHT, "dark": colors.DARK, "ramps": colors.RAMPS}
     parts = [f"const COLORS = {json.dumps(table)};", _functions(scene.functions)]
-    parts += [(_ROOT / f"{name}.js").read_text("utf-8") for name in (*_SHARED, "view", boot)]
+    parts += [
+        (_ROOT / f"{name}.js").read_text("utf-8") for name in (*_SHARED, "view", *_BOOT[boot])
+    ]
     return "\n".join(parts)
 
 

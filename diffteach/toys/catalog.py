@@ -1,4 +1,7 @@
-"""Named sets: `density`, `load`, `reward_fn` and the window that holds a set."""
+"""Named sets: `density`, `load`, `reward_fn` and the window that holds a set.
+
+A name is one of `names()`, or that of a drawn density's file: it ends in .json.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.toys.densities import empirical
+from diffteach.toys.drawn import drawn_set, is_drawn
 from diffteach.toys.interface import Density, check_sample_size
 from diffteach.toys.rewards import DTQL_REWARDS
 from diffteach.toys.sets import SETS, ToySet
@@ -33,14 +37,16 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
 
 
 def find_set(name: str) -> ToySet:
-    """The named set; ValueError that lists the names and suggests the nearest."""
+    """The named set, or the drawn density of a file; ValueError that lists the names there are."""
+    if is_drawn(name):
+        return drawn_set(name)
     if name not in SETS:
         raise _unknown("name", name, names())
     return SETS[name]
 
 
 def check_name(name: str) -> None:
-    """ValueError that lists the sets unless `name` is one of them; nothing is built."""
+    """ValueError unless `name` is that of a set, or of a drawn density's file that can be read."""
     find_set(name)
 
 
@@ -84,11 +90,12 @@ def default_bandwidth(name: str) -> float:
 def reward_fn(name: str) -> QFunction:
     """A reward (..., 2) -> (...) defined everywhere: near, far, hard, same, or a set's own.
 
-    A set's own reward is CEP's energy, Diffusion-QL's corner mean, DTQL's `far`, or the
-    (unnormalised) log-density of a Boltzmann target. Piecewise constant ones have gradient 0.
+    A set's own reward is CEP's energy, Diffusion-QL's corner mean, DTQL's `far`, the
+    (unnormalised) log-density of a Boltzmann target, or how far along a drawing the point lies.
+    Piecewise constant ones have gradient 0.
     """
     if name in DTQL_REWARDS:
         return DTQL_REWARDS[name]
-    if name not in SETS:
+    if name not in SETS and not is_drawn(name):
         raise _unknown("name", name, reward_names())
-    return SETS[name].reward()
+    return find_set(name).reward()

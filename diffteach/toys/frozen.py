@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.toys.catalog import find_set, load, names
+from diffteach.toys.drawn import is_drawn
 
 POINTS, SEED = 2_000, 0
 
@@ -29,6 +30,8 @@ def directory() -> Path:
 def frozen(name: str) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
     """The 2,000 frozen points of a set and their rewards, float32; ValueError for unknown names."""
     find_set(name)
+    if is_drawn(name):
+        raise ValueError(f"a drawn density has no frozen points, got {name!r}; load draws some")
     with np.load(directory() / f"{name}.npz", allow_pickle=False) as arrays:
         return torch.from_numpy(arrays["points"]), torch.from_numpy(arrays["reward"])
 
