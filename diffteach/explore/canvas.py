@@ -7,6 +7,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from diffteach import toys
 from diffteach.explore.pack import pack
 from diffteach.explore.page import script, style
 from diffteach.explore.params import Choice, Handle, Param, Slider
@@ -16,6 +17,7 @@ from diffteach.explore.scene import Scene, Showable
 class Canvas(anywidget.AnyWidget):
     """An explorable as a widget: every parameter, and `revealed`, is a trait of its name.
 
+    `strokes` set from either side are drawn and gone; `drawn` names the drawings that are there.
     Setting a trait to what its parameter refuses raises ValueError and shows it in the strip.
     """
 
@@ -28,6 +30,8 @@ class Canvas(anywidget.AnyWidget):
     asked = traitlets.Int().tag(sync=True)
     answered = traitlets.Int().tag(sync=True)
     opening = traitlets.Dict().tag(sync=True)
+    strokes: traitlets.List = traitlets.List().tag(sync=True)
+    drawn = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, explorable: Showable) -> None:
         self._explorable = explorable
@@ -37,6 +41,7 @@ class Canvas(anywidget.AnyWidget):
         super().__init__(_esm=script(explorable.scene, "widget"), _css=style(), opening=opening)
         self._follow(explorable)
         explorable.observe(self._follow)
+        self.observe(self._changed, "strokes")
 
     def _follow(self, explorable: Showable) -> None:
         """Take over what the explorable says now; the scene itself only if it is another one."""
@@ -67,6 +72,7 @@ class Canvas(anywidget.AnyWidget):
             self.add_traits(**traits)
             self._register_validator(_refuse, tuple(traits))
             self.observe(self._changed, list(traits))
+        self.drawn = list(toys.drawn_names()) if scene.drawable else []
         packed = pack(scene)  # may fail: the scene counts as shown only after it
         self._esm, self.scene, self._shown = script(scene, "widget"), packed, scene
 
@@ -75,14 +81,15 @@ class Canvas(anywidget.AnyWidget):
             self._tell()
 
     def _tell(self, dismissed: bool = False) -> None:
-        """Pass on to the explorable, at once, every trait that differs from it.
+        """Pass on to the explorable, at once, every trait that differs from it, and strokes.
 
         A request without values, for a strip that was dismissed, only clears the error.
         """
         values = self._explorable.values
         new = {n: getattr(self, n) for n in values if getattr(self, n) != _plain(values[n])}
-        if new or dismissed:
-            self._explorable.request(**new)
+        strokes, self.strokes = self.strokes, []
+        if new or dismissed or strokes:
+            self._explorable.request(strokes, **new)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """What the browser sends; a value that is refused is shown in the strip, not raised."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from diffteach import toys
 from diffteach.explore import links
 from diffteach.explore.blame import blame, own_line
 from diffteach.explore.params import Choice, Param
@@ -19,7 +20,8 @@ from diffteach.explore.scene import Frame, Scene
 class Explorable:
     """A scene built by `build(mine=None, **settings)`, with values that controls and cells set.
 
-    `hide` names controls that are not shown; `guess=False` reveals the answer from the start.
+    `hide` names controls that are not shown, "draw" the button to draw a density; `guess=False`
+    reveals the answer from the start.
     Settings that the scene offers as kernel choices are computed anew when they change.
     """
 
@@ -39,8 +41,7 @@ class Explorable:
     def __post_init__(self) -> None:
         self.scene = self._built(self.settings, None)
         self.values = self.scene.defaults()
-        for name in self.hide:
-            self.scene.param(name)
+        self.scene.check_hidden(self.hide)
 
     def _built(self, settings: dict[str, Any], mine: Callable[..., Any] | None) -> Scene:
         scene = self.build(mine=mine, **settings)
@@ -93,11 +94,34 @@ class Explorable:
         elif hidden:
             self.score = self.frame().score
 
-    def request(self, **values: Any) -> None:
-        """Like `set`, for a view: what goes wrong is shown in the strip and nothing changes."""
+    def draw(self, strokes: Any, file: str | None = None) -> Explorable:
+        """Make strokes in the picture's coordinates the density, kept in a file whose name it has.
+
+        strokes: points (N, 2), or a list of such. Without `file`, a new one in the folder `drawn`;
+        a file that is there is overwritten. ValueError for a lesson without a choice of density,
+        fewer than two distinct points, points that are not finite or outside the drawing square,
+        or a name that would make links long.
+        """
+        choice = self.scene.drawable
+        if choice is None:
+            raise ValueError(f"{self.scene.name!r} has no choice of density, so none can be drawn")
+        drawing, name = toys.drawing(strokes, choice.drawn), file or toys.new_name()
+        links.check_short("file", name)
+        chosen = {choice.name: toys.save_drawn(drawing, name).as_posix()}
+        scene = self._built(self.settings | chosen, self.mine)
+        self._show(scene, chosen)
+        self.settings, self.error = self.settings | chosen, self._own_error
+        self._changed()
+        return self
+
+    def request(self, strokes: Any = None, **values: Any) -> None:
+        """Like `set` and `draw`, for a view: what goes wrong is shown in the strip."""
         self._own_error = ""
         try:
-            self.set(**values)
+            if values or not strokes:
+                self.set(**values)
+            if strokes:
+                self.draw(strokes)
         except Exception as error:
             known = self.mine is not None and own_line(error, self.mine) is not None
             said = f"{type(error).__name__}: {error}"
@@ -195,8 +219,7 @@ class Explorable:
         try:
             same = settings == self.settings and guess == before
             scene = self.scene if same else self._built(settings, self.mine)
-            for n in hide:
-                scene.param(n)
+            scene.check_hidden(hide)
             named = {n: links.value_of(scene, n, t) for n, t in pairs.items() if n not in settings}
             checked = {n: scene.param(n).check(v) for n, v in named.items()}
         except Exception:
@@ -234,11 +257,24 @@ class Explorable:
 
         return figure(self.frame(), hide=self.hide, **options)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the picture; the suffix (.png, .pdf, .svg) chooses the format."""
-        from diffteach.explore.agg import save
+    def save(
+        self, path: str | Path, *, over: str = "", frames: int = 40, seconds: float | int = 4.0
+    ) -> Path:
+        """Write the picture; the suffix (.png, .pdf, .svg, .gif) chooses the format.
 
-        return save(self.frame(), Path(path), hide=self.hide)
+        A .gif moves the slider named by `over` (else the first) from end to end, in so many frames
+        and seconds. ValueError for another suffix or slider, or numbers out of range.
+        """
+        if Path(path).suffix.lower() == ".gif":
+            from diffteach.explore import gif
+
+            moving = gif.sweep(self.scene, self.values, over, frames)
+            return gif.save(moving, Path(path), seconds, self.hide)
+        if over:
+            raise ValueError(f"only a .gif moves over a slider, got {Path(path).name!r}")
+        from diffteach.explore import agg
+
+        return agg.save(self.frame(), Path(path), hide=self.hide)
 
     def page(self, path: str | Path) -> Path:
         """Write one self-contained HTML file that needs no kernel and no network."""

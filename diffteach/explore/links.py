@@ -43,6 +43,13 @@ def written(
     return f"{scene.name}?{query}" if query else scene.name
 
 
+def check_short(what: str, text: str) -> None:
+    """ValueError for a text that would take more than 100 of a link's 300 characters."""
+    length = len(quote(text, safe=",."))
+    if length > 100:
+        raise ValueError(f"{what} must take at most 100 characters in a link, got {length}")
+
+
 def typed(name: str, text: str, like: Any) -> Any:
     """A setting's text as a value of the type that the setting has; ValueError if it is none."""
     try:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from diffteach import toys
+
 
 @dataclass(frozen=True)
 class Slider:
@@ -42,7 +44,11 @@ class Slider:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few named options; `kernel` if choosing one computes a new scene."""
+    """One of a few named options; `kernel` if choosing one computes a new scene.
+
+    With `drawn` > 0 it is a density: a drawn one's file is an option too, and readers may draw in
+    the square [-drawn, drawn]^2 of the plane.
+    """
 
     name: str
     label: str
@@ -51,11 +57,14 @@ class Choice:
     kernel: bool = False
     paper: str = ""
     when: str = "1"
+    drawn: float = 0.0
     kind: str = field(default="choice", init=False)
 
     def check(self, value: Any) -> str:
         """The option itself; ValueError if there is no such option."""
-        if value not in self.options:
+        if self.drawn and toys.is_drawn(value):
+            toys.check_name(value)
+        elif value not in self.options:
             raise ValueError(f"{self.name} must be one of {', '.join(self.options)}, got {value!r}")
         return str(value)
 

@@ -6,7 +6,7 @@ but its formulas. Fields are (H, W) with y along the rows, their nodes spanning 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -201,6 +201,17 @@ class Scene:
         names = ", ".join(p.name for p in self.params)
         raise ValueError(f"there is no parameter {name!r} here; there are {names}")
 
+    @property
+    def drawable(self) -> Choice | None:
+        """The choice of a density that a reader may draw, if there is one."""
+        return next((p for p in self.params if isinstance(p, Choice) and p.drawn), None)
+
+    def check_hidden(self, names: Iterable[str]) -> None:
+        """ValueError unless each is a parameter, or "draw" where a density can be drawn."""
+        for name in names:
+            if name != "draw" or self.drawable is None:
+                self.param(name)
+
     def defaults(self) -> dict[str, Any]:
         """Default value of every parameter, and `revealed`: 0 while a prediction waits."""
         values: dict[str, Any] = {p.name: p.default for p in self.params}
@@ -293,8 +304,8 @@ class Showable(Protocol):
     def fixed(self) -> dict[str, str]:
         """Settings that a permalink names beside the parameters."""
 
-    def request(self, **values: Any) -> None:
-        """Set parameters; what goes wrong is left in `error`."""
+    def request(self, strokes: Any = None, **values: Any) -> None:
+        """Set parameters, then draw; what goes wrong is left in `error`."""
 
     def observe(self, listener: Callable[[Any], None]) -> None:
         """Call `listener(self)` after every change."""

@@ -81,8 +81,8 @@ def test_a_page_whose_disk_fails_leaves_the_old_one(explorable, tmp_path, monkey
 
 
 def test_a_picture_of_an_unknown_kind(explorable: Explorable, tmp_path) -> None:
-    with pytest.raises(ValueError, match="saved as .png, .pdf or .svg, got 'a.gif'"):
-        explorable.save(tmp_path / "a.gif")
+    with pytest.raises(ValueError, match="saved as .png, .pdf, .svg or .gif, got 'a.bmp'"):
+        explorable.save(tmp_path / "a.bmp")
     assert os.listdir(tmp_path) == []
 
 

@@ -68,11 +68,14 @@ CONTROLS.choice = (param, view) => {
   }
   const pick = (v) => (param.kernel ? view.ask(param.name, v) : (view.change(param.name, v), view.settle()));
   if (param.options.length > 4 || param.options.join("").length > 34) {
+    const options = new Set([...param.options, ...(param.drawn ? view.host.drawn : [])]);
     const input = make("select", { id, onchange: () => pick(input.value) });
-    input.append(...param.options.map((o) => make("option", { value: o }, o)));
+    input.append(...[...options].map((o) => make("option", { value: o }, o)));
     const label = make("label", { for: id }, nameOf(param));
-    const element = make("div", { class: "dt-control" }, make("div", { class: "dt-head" }, label), input, ...paperLine(param));
-    return { element, input, show: (v) => (input.value = v) };
+    const pen = param.drawn ? view.host.pen(param, view) : null;
+    const below = [...(pen ? [pen.element] : []), ...paperLine(param)];
+    const element = make("div", { class: "dt-control" }, make("div", { class: "dt-head" }, label), input, ...below);
+    return { element, input, show: (v) => ((input.value = v), pen?.refresh()) };
   }
   const inputs = param.options.map((o) =>
     make("input", { type: "radio", name: id, value: o, "data-name": o, onchange: () => pick(o) }),

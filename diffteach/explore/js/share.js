@@ -62,7 +62,8 @@ function openLink(view, link) {
       }
     }
     const hide = (pairs.get("hide") || "").split(",").filter(Boolean);
-    const unknown = hide.filter((key) => !Object.hasOwn(frame.params, key));
+    const drawable = scene.params.some((p) => p.drawn);
+    const unknown = hide.filter((key) => !Object.hasOwn(frame.params, key) && !(key === "draw" && drawable));
     if (unknown.length) throw new Error(`There is no control ${unknown.join(", ")} to hide.`);
     host.hide = hide;
     for (const key of ["revealed", "guess"]) delete wanted[key];

@@ -17,6 +17,7 @@ async function renderWidget({ model, el }) {
   const host = {
     kernel: true,
     level: 3,
+    pen: penFor,
     changed(name, value) {
       model.set(name, value);
       session.timer ||= setTimeout(save, Math.max(0, SAVE_EVERY - (performance.now() - session.saved)));
@@ -57,6 +58,7 @@ async function renderWidget({ model, el }) {
     host.hide = model.get("hide");
     host.fixed = model.get("fixed");
     host.opening = model.get("opening");
+    host.drawn = model.get("drawn");
     host.values = {};
     for (const name of [...scene.params.map((p) => p.name), "revealed"]) host.values[name] = model.get(name);
     session.view = new View(root, scene, host);

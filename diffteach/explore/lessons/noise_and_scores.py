@@ -13,7 +13,7 @@ from diffteach import toys
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
-from diffteach.explore.params import Choice, Handle, Slider, Toggle
+from diffteach.explore.params import Handle, Slider, Toggle
 from diffteach.explore.scene import (
     Layer,
     Operation,
@@ -146,9 +146,7 @@ def scene(
 
     mine(schedule, x_t (B, 2), t (B,), eps (B, 2)) -> (B, 2), as `schedule.x0_from_eps`.
     """
-    if density not in DENSITIES:
-        toys.check_name(density)
-        raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
+    choice = parts.density_choice(density, DENSITIES)
     layers, let, readouts = LAYERS, dict(LET), READOUTS
     if mine is not None:
         let["own_x0"] = "vectorsAt(own, probe, box)"
@@ -165,7 +163,7 @@ def scene(
             Slider("t", "noise t", TIMES[0], TIMES[-1], 0.34, paper="VP: x_t = α_t x₀ + σ_t ε"),
             Toggle("clean", "clean data", True),
             Toggle("arrows", "score ∇ log p_t"),
-            Choice("density", "density", DENSITIES, density, kernel=True),
+            choice,
             parts.denoiser_choice(denoiser),
             Handle("probe", "noisy point x_t", (0.9, 0.4), BOUNDS, color="orange"),
             Handle("guess", "your guess", (-3.0, -3.0), BOUNDS, color="purple"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,19 +18,29 @@ from diffteach.explore.expression import at
 from diffteach.explore.params import Choice
 from diffteach.methods.bc import fit_points
 from diffteach.schedule import EDM, VP
+from diffteach.toys.drawn import SHARE
 from diffteach.train import finish
 from diffteach.types import Denoise, Schedule
 
 DENSITIES = tuple(name for name in toys.names() if name not in ("gmm40", "two_moon_energy"))
 TRAINING_STEPS = 2000
+T = TypeVar("T")
 
 
-def density_choice(default: str) -> Choice:
-    """The control that picks the density."""
-    if default not in DENSITIES:
-        toys.check_name(default)
-        raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {default!r}")
-    return Choice("density", "density", DENSITIES, default, kernel=True)
+def density_choice(default: str, names: tuple[str, ...] = DENSITIES) -> Choice:
+    """The control that picks one of the named densities, or draws one: a drawn one is listed too.
+
+    ValueError for another name, or a drawing in another window than the one of all that are named.
+    """
+    toys.check_name(default)
+    windows, own = {toys.window(name) for name in names}, toys.window(default)
+    if toys.is_drawn(default):
+        names = (*names, default)
+        if len(windows) == 1 and own not in windows:
+            raise ValueError(f"density must have window {min(windows):g}, {default} has {own:g}")
+    if default not in names:
+        raise ValueError(f"density must be one of {', '.join(names)}, got {default!r}")
+    return Choice("density", "density", names, default, kernel=True, drawn=SHARE * own)
 
 
 def denoiser_choice(default: str) -> Choice:
@@ -44,7 +54,25 @@ def bounds_of(density: str, margin: float = 1.0) -> fields.Bounds:
     return -half, half, -half, half
 
 
-@lru_cache(maxsize=16)
+def remembered(size: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """An lru_cache of that size that forgets a drawn density when its file becomes another."""
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        @lru_cache(maxsize=size)
+        def known(_drawn: tuple[toys.Drawing, ...], *args: Any, **named: Any) -> T:
+            return function(*args, **named)
+
+        @wraps(function)
+        def call(*args: Any, **named: Any) -> T:
+            files = filter(toys.is_drawn, (*args, *named.values()))
+            return known(tuple(map(toys.load_drawn, files)), *args, **named)
+
+        return call
+
+    return decorate
+
+
+@remembered(16)
 def denoiser_of(name: str, schedule: EDM | VP, kind: str, seed: int) -> Denoise:
     """The exact denoiser of a named density, or one trained on 10,000 of its points."""
     if kind == "exact":

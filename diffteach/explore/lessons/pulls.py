@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,24 +60,24 @@ def precision(weight: Callable[[Schedule, Tensor], Tensor], std: float | int) ->
     return float((weight(SCHEDULE, t) * sigma * alpha / (alpha**2 * std**2 + sigma**2)).mean())
 
 
-def mode_of(density: toys.Density) -> tuple[np.ndarray, float]:
-    """The densest point of a grid and the std of the Gaussian with the same curvature there.
+def mode_of(density: toys.Density, half: float = HALF) -> tuple[np.ndarray, float]:
+    """The densest point within +-half and the std of the Gaussian with the same curvature there.
 
     Seen at noise t = .02; the std is kept in [.05, .75], since a flat top has no curvature.
     """
-    bounds, size = BOUNDS, 201
+    bounds, size = (-half, half, -half, half), 201
     time = torch.tensor([0.02])
     alpha, sigma = float(SCHEDULE.alpha(time)), float(SCHEDULE.sigma(time))
     log_p = fields.on_grid(lambda x: density.noised(alpha, sigma).log_prob(alpha * x), bounds, size)
     i, j = np.unravel_index(np.argmax(log_p), log_p.shape)
-    h = 2 * HALF / (size - 1)
+    h = 2 * half / (size - 1)
     bend = log_p[i - 1, j] + log_p[i + 1, j] + log_p[i, j - 1] + log_p[i, j + 1] - 4 * log_p[i, j]
     noisy = -2 * h**2 / bend if bend < 0 else np.inf
     std = float(np.sqrt(np.clip(noisy - (sigma / alpha) ** 2, 0.05**2, 0.75**2)))
-    return np.array([-HALF + j * h, -HALF + i * h]), std
+    return np.array([-half + j * h, -half + i * h]), std
 
 
-@lru_cache(maxsize=4)
+@parts.remembered(4)
 def pulls_of(density: str, denoiser: str, seed: int, size: int) -> tuple[list[fields.Pull], ...]:
     """Pulls averaged over t for each of WEIGHTS, and the true score's at each of T0."""
     denoise = parts.denoiser_of(density, SCHEDULE, denoiser, seed)

@@ -201,7 +201,7 @@ READOUTS = (
 )
 
 
-def _params(density: str, denoiser: str) -> tuple[Param, ...]:
+def _params(density: Choice, denoiser: str) -> tuple[Param, ...]:
     return (
         Slider(
             "lam",
@@ -238,7 +238,7 @@ def _params(density: str, denoiser: str) -> tuple[Param, ...]:
         Choice(
             "field", "arrows", ("none", "regulariser's pull", "∇ at the probe's target"), "none"
         ),
-        Choice("density", "density", DENSITIES, density, kernel=True),
+        density,
         parts.denoiser_choice(denoiser),
         Handle("probe", "probe (a target)", (0.6, 0.8), BOUNDS, color="orange"),
         Handle("guess", "your guess", (-3.5, -4.0), BOUNDS, color="purple"),
@@ -257,9 +257,7 @@ def scene(
     mine(denoise, schedule, act (B, 2), t (B,), eps (B, 2)) -> (B, 2), its weight inside, as
     `objectives.score_regularization_grad`.
     """
-    if density not in DENSITIES:
-        toys.check_name(density)
-        raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
+    choice = parts.density_choice(density, DENSITIES)
     stacks = _stacks(density, denoiser, seed, size)
     few = len(stacks["centres"].data) <= 40
     let, layers = {**LET, "few": "1" if few else "0"}, _layers()
@@ -291,7 +289,7 @@ def scene(
         name="score_regularization",
         title="Score regularisation",
         bounds=BOUNDS,
-        params=_params(density, denoiser),
+        params=_params(choice, denoiser),
         layers=layers,
         words=WORDS,
         stacks=stacks,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def _params(density: str, denoiser: str, loss: np.ndarray, window: float) -> tup
     )
 
 
-@lru_cache(maxsize=4)
+@parts.remembered(4)
 def _stacks(
     density: str, denoiser: str, schedule: EDM, seed: int, size: int
 ) -> Mapping[str, Stack]:
