@@ -44,14 +44,35 @@ def precondition(
     return Scaled(x, level, (sigma * c_in).unsqueeze(-1) * x, (signal * c_in).unsqueeze(-1))
 
 
-class PlaneDenoiser(nn.Module):
-    """Small preconditioned Mish network for problems of low dimension; any schedule.
+class PlaneFeatures(nn.Module):
+    """What the small networks see of a noisy point in low dimension: (B, 7 A + 8 + S).
 
-    `data_scale` is the root mean square of the clean data's coordinates. Each scaled coordinate u
-    also enters as sin and cos of 2u, 4u and 8u: without them 2,000 steps do not resolve 25 modes.
+    Each scaled coordinate u also enters as sin and cos of 2u, 4u and 8u: without them 2,000 steps
+    do not resolve 25 modes.
     """
 
     frequencies: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = Sinusoidal(8)
+        self.register_buffer("frequencies", torch.tensor([2.0, 4.0, 8.0]), persistent=False)
+
+    @staticmethod
+    def width(obs_dim: int, act_dim: int) -> int:
+        """Number of features."""
+        return 7 * act_dim + 8 + obs_dim
+
+    def forward(self, scaled: Scaled, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B F"]:
+        waves = (scaled.x.unsqueeze(-1) * self.frequencies).flatten(1)
+        return torch.cat([scaled.x, waves.sin(), waves.cos(), self.level(scaled.level), obs], -1)
+
+
+class PlaneDenoiser(nn.Module):
+    """Small preconditioned Mish network for problems of low dimension; any schedule.
+
+    `data_scale` is the root mean square of the clean data's coordinates.
+    """
 
     def __init__(
         self,
@@ -64,18 +85,41 @@ class PlaneDenoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.schedule, self.data_scale = schedule, data_scale
-        self.level = Sinusoidal(8)
-        self.register_buffer("frequencies", torch.tensor([2.0, 4.0, 8.0]), persistent=False)
-        self.body = mlp((7 * act_dim + 8 + obs_dim, *[width] * depth, act_dim))
+        self.features = PlaneFeatures()
+        self.body = mlp((self.features.width(obs_dim, act_dim), *[width] * depth, act_dim))
 
     def forward(
         self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B A"]:
         scaled = precondition(self.schedule, self.data_scale, x_t, t)
-        waves = (scaled.x.unsqueeze(-1) * self.frequencies).flatten(1)
-        level = self.level(scaled.level)
-        features = torch.cat([scaled.x, waves.sin(), waves.cos(), level, obs], -1)
-        return scaled.skip - scaled.gain * self.body(features)
+        return scaled.skip - scaled.gain * self.body(self.features(scaled, obs))
+
+
+class MLPDenoiser(nn.Module):
+    """Mish MLP on (x_t, obs, embedded level) that predicts eps (Diffusion-QL, SDAC).
+
+    `data_scale` is unused: the network sees points as they are.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        schedule: Schedule,
+        data_scale: float | int = 1.0,
+        width: int = 256,
+        depth: int = 3,
+        level_dim: int = 16,
+    ) -> None:
+        super().__init__()
+        embed = mlp((level_dim, 2 * level_dim, level_dim))
+        self.level = nn.Sequential(Sinusoidal(level_dim), embed)
+        self.body = mlp((act_dim + obs_dim + level_dim, *[width] * depth, act_dim))
+
+    def forward(
+        self, x_t: Float[Tensor, "B A"], t: Shaped[Tensor, " B"], obs: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B A"]:
+        return self.body(torch.cat([x_t, obs, self.level(t)], -1))
 
 
 class ResNetDenoiser(nn.Module):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffteach.nets.denoisers import PlaneFeatures, precondition
 from diffteach.nets.layers import Activation, Mish, mlp
+from diffteach.types import Schedule
 
 
 class _Parallel(nn.Module):
@@ -88,3 +90,40 @@ class Value(nn.Module):
 
     def forward(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, " B"]:
         return self.body(obs).squeeze(-1)
+
+
+class NoisyEnergy(nn.Module):
+    """Energy of noisy actions: (x_t (*M, B, A), t (B,), obs (#B, S)) -> (*M, B).
+
+    QGPO's is four layers of 256 with SiLU; what it sees here is preconditioned.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        schedule: Schedule,
+        data_scale: float | int = 0.5,
+        width: int = 128,
+        depth: int = 3,
+        activation: Activation = Mish,
+    ) -> None:
+        super().__init__()
+        self.schedule, self.data_scale = schedule, data_scale
+        self.features = PlaneFeatures()
+        sizes = (self.features.width(obs_dim, act_dim), *[width] * depth, 1)
+        self.body = mlp(sizes, activation)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "*M B A"],
+        t: Shaped[Tensor, " B"],
+        obs: Float[Tensor, "#B S"],
+    ) -> Float[Tensor, "*M B"]:
+        lead = x_t.shape[:-1]
+        rows, seen = (
+            x_t.reshape(-1, x_t.shape[-1]),
+            obs.expand(*lead, -1).reshape(-1, obs.shape[-1]),
+        )
+        scaled = precondition(self.schedule, self.data_scale, rows, t.expand(lead).reshape(-1))
+        return self.body(self.features(scaled, seen)).reshape(lead)
