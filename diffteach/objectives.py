@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -88,6 +89,27 @@ def vsd_grad(
         return weight.unsqueeze(-1) * (denoise_real(x_t, t) - denoise_fake(x_t, t))
 
 
+def dmd_grad(
+    denoise_real: Denoise,
+    denoise_fake: Denoise,
+    schedule: Schedule,
+    act: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+) -> Float[Tensor, "B A"]:
+    """(x0_fake - x0_real)/mean|act - x0_real|: DTQL's official KL, weighted as in DMD.
+
+    The weight depends on the noise, so this is not the gradient of a weighted KL; with a fixed
+    weight it would be `vsd_grad`, as x0_fake - x0_real = sigma/alpha (eps_real - eps_fake).
+    """
+    with torch.no_grad():
+        x_t = perturb(schedule, act, t, eps)
+        real, fake = (
+            x0_from_eps(schedule, x_t, t, d(x_t, t)) for d in (denoise_real, denoise_fake)
+        )
+        return (fake - real) / (act - real).abs().mean(-1, keepdim=True).clamp_min(1e-12)
+
+
 def reverse_sampling_target(
     q: QFunction,
     schedule: Schedule,
@@ -122,6 +144,28 @@ def rssm_loss(
     return weight * (denoise(x_t, t) - target).square().sum(-1)
 
 
+def contrastive_energy_loss(
+    energy: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    support: Float[Tensor, "M B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "M B A"],
+    weight: Float[Tensor, "M B"],
+) -> Float[Tensor, " B"]:
+    """Cross-entropy -sum_i weight_i log softmax_i f(x_t^i, t) over M actions at one t (CEP Sec. 3).
+
+    energy: x_t (M, B, A), t (B,) -> (M, B). With weight = exp(beta Q(x_0)) the optimum for actions
+    of the behaviour is f = log E[exp(beta Q(x_0)) | x_t] up to a function of t; a weight that is
+    normalised over the M is biased by O(1/M). ValueError for fewer than two actions.
+    """
+    if len(support) < 2:
+        raise ValueError(
+            f"support must hold at least two actions per state to compare, got {len(support)}"
+        )
+    logits = energy(perturb(schedule, support, t, eps), t)
+    return -(weight * torch.log_softmax(logits, 0)).sum(0)
+
+
 def variance_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
     """SRPO's default weight on the eps-residual, sigma^2 ("VDS" in the official code)."""
     return schedule.sigma(t).square()
@@ -152,3 +196,38 @@ def td_target(
 ) -> Float[Tensor, " B"]:
     """rew + discount (1 - done) next_value; `done` is termination, a truncation bootstraps."""
     return rew + discount * (1 - done.to(rew.dtype)) * next_value
+
+
+def soft_clipped(heads: Float[Tensor, "E *B"], least: float | int) -> Float[Tensor, "*B"]:
+    """least * min + (1 - least) * max over critics; 0.75 in BCQ (Eq. 13) and in BEAR's code."""
+    return least * heads.amin(0) + (1 - least) * heads.amax(0)
+
+
+def advantage_weight(
+    advantage: Float[Tensor, " B"], beta: float | int, cap: float | int = 100.0
+) -> Float[Tensor, " B"]:
+    """min(exp(beta A), cap), the weight of a datum's likelihood (AWR; IQL Eq. 7 and its code)."""
+    return (beta * advantage).clamp(max=math.log(cap)).exp()
+
+
+def kl_from_normal(
+    mean: Float[Tensor, "B L"], log_std: Float[Tensor, "B L"]
+) -> Float[Tensor, "B L"]:
+    """KL(N(mean, std^2) || N(0, 1)) of each coordinate (Kingma & Welling 2014, App. B)."""
+    return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
+
+
+def mmd(
+    x: Float[Tensor, "N B A"], y: Float[Tensor, "M B A"], width: float | int
+) -> Float[Tensor, " B"]:
+    """Maximum mean discrepancy of two sets per row, kernel exp(-|x - y|_1 / (2 width)) (BEAR).
+
+    sqrt(mean k(x, x) + mean k(y, y) - 2 mean k(x, y) + 1e-6): each point also meets itself, and
+    the square root keeps a slope at equal sets, as in BEAR's code.
+    """
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        distance = (a.unsqueeze(0) - b.unsqueeze(1)).abs().sum(-1)
+        return torch.exp(-distance / (2 * width)).mean((0, 1))
+
+    return (kernel(x, x) + kernel(y, y) - 2 * kernel(x, y) + 1e-6).sqrt()

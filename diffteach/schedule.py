@@ -6,6 +6,7 @@ Every schedule is x_t = alpha(t) x_0 + sigma(t) eps with eps ~ N(0, I).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -288,3 +289,24 @@ def clip_denoised(denoise: Denoise, schedule: Schedule, limit: float | int) -> D
         return eps_from_x0(schedule, x_t, t, x0)
 
     return clipped
+
+
+def guided(
+    denoise: Denoise,
+    schedule: Schedule,
+    energy: Callable[[Tensor, Tensor], Tensor],
+    scale: float | int = 1.0,
+) -> Denoise:
+    """The denoiser eps_hat - scale sigma grad E(x_t, t) of the noisy law times exp(scale E).
+
+    energy: x_t (B, A), t (B,) -> (B,). At scale 1 and E = log E[exp(beta Q(x_0)) | x_t] it belongs
+    to p(x_0) exp(beta Q(x_0)) noised (CEP Sec. 3). Nothing flows through E's gradient into x_t.
+    """
+
+    def tilted(x_t: Tensor, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(energy(x, t).sum(), x)
+        return denoise(x_t, t) + eps_from_score(schedule, t, scale * slope)
+
+    return tilted
