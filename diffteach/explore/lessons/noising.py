@@ -21,6 +21,7 @@ from diffteach.explore.lessons.processes import (
     LOW,
     NAMES,
     SCHEDULE,
+    SCHEDULES,
     SUBSTEPS,
     TIMES,
     answer,
@@ -208,9 +209,9 @@ def losses(
 
 @lru_cache(maxsize=6)
 def _stacks(density: str, denoiser: str, seed: int, size: int) -> Mapping[str, Stack]:
-    law, schedules = toys.density(density), (SCHEDULE, EDM())
+    law = toys.density(density)
     exact = law.denoiser(SCHEDULE)
-    both = tuple(denoiser_of(density, s, denoiser, seed) for s in schedules)
+    both = tuple(denoiser_of(density, s, denoiser, seed) for s in SCHEDULES)
     clean, fresh = toys.load(density, CROWD, seed + 1)[0], toys.load(density, 8192, seed + 2)[0]
     there = noised(clean, torch.Generator().manual_seed(seed))
     start = torch.cat([there[-1], there[-1, :1].expand(COPIES, 2)])
@@ -230,7 +231,7 @@ def _stacks(density: str, denoiser: str, seed: int, size: int) -> Mapping[str, S
                 ],
                 -1,
             )
-            for j, (d, s) in enumerate(zip(both, schedules, strict=True))
+            for j, (d, s) in enumerate(zip(both, SCHEDULES, strict=True))
         ]
     )
     shown = [*range(SHOWN), *range(CROWD, CROWD + COPIES)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diffteach import toys
@@ -22,14 +22,17 @@ from diffteach.schedule import EDM, VP, perturb, x0_from_eps
 from diffteach.types import Denoise, Schedule
 
 SCHEDULE = VP()
-LOW, KNOTS, SUBSTEPS = 0.01, 34, 4
-TIMES = torch.linspace(LOW, 1.0, KNOTS)
-_FINE = torch.linspace(1.0, LOW, SUBSTEPS * (KNOTS - 1) + 1)
+SCHEDULES: tuple[VP | EDM, VP | EDM] = (SCHEDULE, EDM())
+LOW, KNOTS, SUBSTEPS = 0.01, 34, 6
+# Even in sqrt(t): where noise is small, less time undoes as much of it.
+TIMES = torch.linspace(LOW**0.5, 1.0, KNOTS).square()
+_FINE = torch.linspace(1.0, LOW**0.5, SUBSTEPS * (KNOTS - 1) + 1).square()
 NAMES = ("VP ODE", "VP SDE", "EDM ODE", "EDM SDE")
 KINDS = ("exact", "trained", "memorised")
 TRAIN = 64
 
 Array = np.ndarray
+Value = float | np.ndarray  # a number of a formula; numpy may have it as an array of none
 Path = Float[Tensor, "T N 2"]
 
 
@@ -63,8 +66,8 @@ def ancestral_step(
     denoise: Denoise,
     schedule: Schedule,
     x_t: Float[Tensor, "B 2"],
-    t: Float[Tensor, " B"],
-    before: Float[Tensor, " B"],
+    t: Shaped[Tensor, " B"],
+    before: Shaped[Tensor, " B"],
     noise: Float[Tensor, "B 2"],
 ) -> Float[Tensor, "B 2"]:
     """One step of the reverse SDE from t to a less noisy time: x_before given x_t and x0_hat.
@@ -117,7 +120,7 @@ def four(
 ) -> Float[Tensor, "4 T N 2"]:
     """The four processes of `NAMES` from one start; both SDEs see the same noise."""
     paths = []
-    for denoise, schedule in zip(denoisers, (SCHEDULE, EDM()), strict=True):
+    for denoise, schedule in zip(denoisers, SCHEDULES, strict=True):
         paths.append(ode(denoise, schedule, start))
         paths.append(sde(denoise, schedule, start, torch.Generator().manual_seed(seed)))
     return torch.stack(paths)
@@ -157,7 +160,7 @@ def score_errors(
         gaps = [
             *(
                 alpha * (answer(d, s, x, float(t)) - right)
-                for d, s in zip(denoisers, (SCHEDULE, EDM()), strict=True)
+                for d, s in zip(denoisers, SCHEDULES, strict=True)
             ),
             alpha * right - x,
         ]
@@ -168,14 +171,14 @@ def score_errors(
 # --- what the browser computes too (noising.js) ------------------------------------------------
 
 
-def _between(array: Array, knots: Array, value: float) -> Array:
+def _between(array: Array, knots: Array, value: Value) -> Array:
     k = min(max(int(np.searchsorted(knots, value, side="right")) - 1, 0), len(knots) - 2)
-    share = min(max((value - knots[k]) / (knots[k + 1] - knots[k]), 0.0), 1.0)
-    return array[k] * (1 - share) + array[k + 1] * share
+    share = float(np.clip((value - knots[k]) / (knots[k + 1] - knots[k]), 0, 1))
+    return np.asarray(array[k] * (1 - share) + array[k + 1] * share)
 
 
 def moment(
-    there: Array, back: Array, which: float, knots: Array, time: float, first: float, count: float
+    there: Array, back: Array, which: Value, knots: Array, time: Value, first: Value, count: Value
 ) -> Array:
     """Points (count, 2) of the film at a time: noising up to 1, process `which` after it."""
     rows = slice(int(first), int(first + count))
@@ -187,13 +190,13 @@ def moment(
 def trails(
     there: Array,
     back: Array,
-    which: float,
+    which: Value,
     knots: Array,
-    time: float,
-    first: float,
-    count: float,
+    time: Value,
+    first: Value,
+    count: Value,
     gains: Array,
-    gain: float,
+    gain: Value,
 ) -> Array:
     """Paths (count, T + 1, 2) of the film's present half up to now, divided by the gains (T,)."""
     rows = slice(int(first), int(first + count))
@@ -207,7 +210,7 @@ def trails(
     return np.ascontiguousarray(np.swapaxes(tips, 0, 1))
 
 
-def zoomed(fields: Array, knots: Array, t: float, factor: float, box: Array) -> Array:
+def zoomed(fields: Array, knots: Array, t: Value, factor: Value, box: Array) -> Array:
     """The field at time t, (H, W), read at `factor` times its nodes' coordinates."""
     x0, x1, y0, y1 = (float(b) for b in box)
     field = _between(fields, knots, t)
@@ -216,7 +219,7 @@ def zoomed(fields: Array, knots: Array, t: float, factor: float, box: Array) -> 
     return np.asarray(at(field, factor * np.stack([x, y], -1), (x0, x1, y0, y1)))
 
 
-def vector(fields: Array, knots: Array, t: float, point: Array, box: Array) -> Array:
+def vector(fields: Array, knots: Array, t: Value, point: Array, box: Array) -> Array:
     """The vector (2,) of fields (T, 2, H, W) at time t and a point."""
     return parts.vectors_at(_between(fields, knots, t), point, box)
 
