@@ -17,19 +17,27 @@ from diffteach.explore.lessons import LESSONS
 from diffteach.explore.pack import pack
 from diffteach.objectives import score_regularization_grad, trust_region_loss, unit_weight
 from diffteach.schedule import x0_from_eps
+from diffteach.toys import empirical
 
 pytestmark = pytest.mark.browser
 
 OWN = {
     "noise_and_scores": x0_from_eps,
+    "noising": lambda points, schedule, x_t, t: empirical(points, 0.3).denoiser(schedule)(x_t, t),
     "mode_seeking": lambda log_q, log_p: (log_q - log_p).mean(0),
     "score_regularization": lambda denoise, schedule, act, t, eps: score_regularization_grad(
         denoise, schedule, act, t, eps, unit_weight(schedule, t)
     ),
     "trust_region": trust_region_loss,
+    "one_point": trust_region_loss,
 }
 STATES = {
     "noise_and_scores": [{}, {"t": 0.71, "probe": (-2.3, 3.9)}],
+    "noising": [
+        {},
+        {"time": 0.43, "left": "EDM SDE", "right": "EDM ODE", "probe": (-2.3, 3.9)},
+        {"time": 1.83, "left": "VP SDE", "paths": "one start, 8 times"},
+    ],
     "mode_seeking": [
         {},
         {"lam": 11.0, "start": (0.1, -0.2), "width": 1.3},
@@ -45,6 +53,12 @@ STATES = {
         {},
         {"lam": 30.0, "show": "objective", "reward": "hard", "probe": (-9.0, 2.0)},
         {"noise": "one level", "sigma": 0.77, "clip": True, "c": 5.0},
+    ],
+    "one_point": [
+        {},
+        {"morph": 1.0, "probe": (-1.0, -2.5), "units": "paper's own", "lam": 40.0},
+        {"omega": "true score", "morph": 0.4, "target": (-3.0, 0.5), "release": False},
+        {"omega": "α/σ", "lam": 0.3, "exact": False},
     ],
 }
 
@@ -150,3 +164,38 @@ def test_no_serious_finding_of_axe(lesson) -> None:
     found = Axe().run(page).response["violations"]
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert serious == [], [v["id"] for v in serious]
+
+
+TIME = "diffteach_root().values.time"
+
+
+def test_noising_plays_pauses_steps_and_slows(chromium, tmp_path) -> None:
+    page = chromium.new_page()
+    page.goto(LESSONS["noising"]().set(time=0.1).page(tmp_path / "noising.html").as_uri())
+    page.add_script_tag(content=ROOT)
+    until(page, READY)
+
+    def press(name: str) -> None:
+        page.get_by_role("button", name=name, exact=True).click()
+
+    press("Step")
+    assert page.evaluate(TIME) == pytest.approx(0.1 + 1.98 / 40, abs=0.006)
+    press("Play")
+    until(page, TIME + " > 0.4")
+    press("Pause")
+    rests = page.evaluate(TIME)
+    page.evaluate("new Promise(function (done) { setTimeout(done, 150); })")
+    assert page.evaluate(TIME) == rests
+    press("Slow")
+    assert page.get_by_role("button", name="Slow").get_attribute("aria-pressed") == "true"
+    asked = """function (n) { return new Promise(function (done) {
+        const [root, began] = [diffteach_root(), performance.now()];
+        const from = root.values.time;
+        setTimeout(function () {
+            done((root.values.time - from) / (performance.now() - began)); }, n); }); }"""
+    press("Play")
+    slow = page.evaluate(asked, 600)
+    press("Slow")
+    fast = page.evaluate(asked, 600)
+    assert fast > 2 * slow > 0
+    page.close()
