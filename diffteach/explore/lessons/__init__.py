@@ -11,6 +11,7 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons.mode_seeking import mode_seeking
 from diffteach.explore.lessons.noise_and_scores import noise_and_scores
 from diffteach.explore.lessons.noising import noising
+from diffteach.explore.lessons.one_point import one_point
 from diffteach.explore.lessons.score_regularization import score_regularization
 from diffteach.explore.lessons.trust_region import trust_region
 
@@ -20,6 +21,7 @@ LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "mode_seeking": mode_seeking,
     "score_regularization": score_regularization,
     "trust_region": trust_region,
+    "one_point": one_point,
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "mode_seeking",
     "noise_and_scores",
     "noising",
+    "one_point",
     "open_link",
     "score_regularization",
     "trust_region",
