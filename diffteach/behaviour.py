@@ -1,4 +1,4 @@
-"""Diffusion models of the behaviour policy, which most methods here lean on."""
+"""Models of the behaviour policy, which most methods here lean on: diffusion models and VAEs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffteach.nets import Learner, PlaneDenoiser, seeded
-from diffteach.objectives import denoising_loss, unit_weight
+from diffteach.nets import CVAE, Learner, PlaneDenoiser, seeded
+from diffteach.objectives import denoising_loss, kl_from_normal, unit_weight
 from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive, clip_denoised
-from diffteach.train import noise_stream
+from diffteach.train import named_generator, noise_stream, normal
 from diffteach.types import Batch, Denoise, Metrics, Schedule
 
 Weight = Callable[[Schedule, Tensor], Tensor]
@@ -36,6 +36,8 @@ class BehaviourConfig:
     """a cosine takes the rate to 0 over all steps"""
     weight_decay: float | int = 0.0
     """AdamW's decay; 0 is Adam"""
+    max_norm: float | int | None = None
+    """longer gradients are cut to this length (Diffusion-QL)"""
     limit: float | int | None = None
     """denoised points are clamped to +-limit, in training and in use (DTQL's clip_denoised)"""
 
@@ -74,7 +76,9 @@ class Behaviour:
             net = config.network(obs_dim, act_dim, config.schedule, config.data_scale)
         self.net = net.to(device).eval()
         anneal = steps if config.anneal else None
-        self.learner = Learner(self.net.parameters(), config.lr, anneal, config.weight_decay)
+        self.learner = Learner(
+            self.net.parameters(), config.lr, anneal, config.weight_decay, config.max_norm
+        )
         self.noise = noise_stream(config.schedule.sample_time, act_dim, "noise", seed, device)
 
     def denoise(self, obs: Float[Tensor, "B S"]) -> Denoise:
@@ -126,3 +130,70 @@ class KnownBehaviour:
     def step(self, batch: Batch) -> Metrics:
         """Nothing to do."""
         return {}
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Settings of a variational auto-encoder of the behaviour; the defaults are BCQ's."""
+
+    network: Callable[..., CVAE] = CVAE
+    """called as network(obs_dim, act_dim, act_limit)"""
+    kl_weight: float | int = 0.5
+    """multiplies the mean KL of the latents against the mean squared error of the actions"""
+    latent_limit: float | int = 0.5
+    """latents are clamped to +-this when actions are drawn: only near the mean (BCQ's code)"""
+    lr: float | int = 1e-3
+    """Adam's learning rate"""
+
+    def __post_init__(self) -> None:
+        check_positive("latent_limit", self.latent_limit)
+
+    def build(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> VAEBehaviour:
+        """A model with fresh weights."""
+        return VAEBehaviour(self, obs_dim, act_dim, act_limit, seed, device)
+
+
+class VAEBehaviour:
+    """A decoder of actions, and the step that trains it on data (BCQ Sec. 4)."""
+
+    def __init__(
+        self,
+        config: VAEConfig,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        with seeded(seed):
+            self.net = config.network(obs_dim, act_dim, act_limit).to(device)
+        self.learner = Learner(self.net.parameters(), config.lr)
+        self.noise = named_generator("vae", seed, device)
+
+    def latent(self, n: int, generator: torch.Generator) -> Float[Tensor, "n L"]:
+        """Latents from which actions are drawn, clamped normal noise."""
+        limit, shape = self.config.latent_limit, (n, self.net.latent_dim)
+        return normal(shape, generator).clamp(-limit, limit)
+
+    def draw(self, obs: Float[Tensor, "B S"], generator: torch.Generator) -> Float[Tensor, "B A"]:
+        """Actions drawn from the model."""
+        with torch.no_grad():
+            return self.net.decode(obs, self.latent(len(obs), generator))
+
+    def step(self, batch: Batch) -> Metrics:
+        """One step down squared error + kl_weight KL, each a mean over its coordinates."""
+        mean, log_std = self.net.encode(batch.obs, batch.act)
+        noise = normal(tuple(mean.shape), self.noise)
+        act = self.net.decode(batch.obs, mean + log_std.exp() * noise)
+        error = (act - batch.act).square().mean()
+        kl = kl_from_normal(mean, log_std).mean()
+        self.learner.step(error + self.config.kl_weight * kl)
+        return {"vae_error": error.detach(), "vae_kl": kl.detach()}

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from diffteach.nets import Critics, Learner, Value, ema_update, seeded
 from diffteach.objectives import expectile_loss, td_target
+from diffteach.schedule import check_count
+from diffteach.train import Counter
 from diffteach.types import Batch, Metrics, QFunction
 
 
@@ -25,9 +27,16 @@ class DoubleQConfig:
     anneal: bool = False
     """a cosine takes the rate to 0 over all steps (DTQL's lr_decay)"""
     target_rate: float | int = 0.005
-    """share of the online weights that the targets take at each step"""
+    """share of the online weights that the targets take at once"""
+    target_every: int = 1
+    """steps from one time to the next (TD3+BC: 2)"""
+    max_norm: float | int | None = None
+    """longer gradients are cut to this length (Diffusion-QL)"""
     network: Callable[..., nn.Module] = Critics
     """called as network(obs_dim, act_dim); (obs (B, S), act (*M, B, A)) -> (E, *M, B)"""
+
+    def __post_init__(self) -> None:
+        check_count("target_every", self.target_every)
 
     def build(
         self,
@@ -58,7 +67,9 @@ class DoubleQ:
             self.net = config.network(obs_dim, act_dim).to(device)
             self.slow = config.network(obs_dim, act_dim).to(device).requires_grad_(False)
         self.slow.load_state_dict(self.net.state_dict())
-        self.learner = Learner(self.net.parameters(), config.lr, steps if config.anneal else None)
+        anneal = steps if config.anneal else None
+        self.learner = Learner(self.net.parameters(), config.lr, anneal, max_norm=config.max_norm)
+        self.counter = Counter()
 
     def online(
         self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
@@ -77,7 +88,8 @@ class DoubleQ:
         y = td_target(batch.rew, batch.done, next_value.detach(), self.config.discount)
         loss = (self.net(batch.obs, batch.act) - y).square().mean(-1).sum()
         self.learner.step(loss)
-        ema_update(self.slow, self.net, self.config.target_rate)
+        if self.counter.tick() % self.config.target_every == 0:
+            ema_update(self.slow, self.net, self.config.target_rate)
         return {"critic_loss": loss.detach()}
 
 

@@ -37,6 +37,40 @@ class Source(Protocol):
     def __call__(self, batch_size: int) -> Iterator[Batch]: ...
 
 
+def _mixed(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "little")
+
+
+def named_generator(name: str, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose numbers depend on name and seed: two names of one seed share nothing."""
+    return torch.Generator(device).manual_seed(_mixed(f"{name}/{seed}"))
+
+
+def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal numbers on the generator's device."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+class Counter:
+    """Counts steps for what happens at every n-th only; a checkpoint keeps the count."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def tick(self) -> int:
+        """One more; returns the count, 1 at the first call."""
+        self.count += 1
+        return self.count
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues from a stored count."""
+        self.count = state_dict["count"]
+
+
 class Stream:
     """An endless table of random rows whose state is a seed and a position.
 
@@ -68,9 +102,7 @@ class Stream:
         return tuple(column[start : self._offset] for column in self._block)
 
     def _fill(self, number: int, n: int) -> None:
-        key = f"{self._name}/{self._seed}/{number}".encode()
-        digest = hashlib.blake2b(key, digest_size=4).digest()
-        self._generator.manual_seed(int.from_bytes(digest, "little"))
+        self._generator.manual_seed(_mixed(f"{self._name}/{self._seed}/{number}"))
         self._block = self._draw(max(self._rows, n), self._generator)
         self._number, self._offset = number, 0
 

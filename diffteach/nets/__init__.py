@@ -3,6 +3,7 @@
 from diffteach.nets.denoisers import (
     DTQLBody,
     DTQLDenoiser,
+    MLPDenoiser,
     PlaneDenoiser,
     ResNetDenoiser,
     precondition,
@@ -21,18 +22,25 @@ from diffteach.nets.layers import (
 from diffteach.nets.learner import Learner, descend
 from diffteach.nets.policies import (
     DiracPolicy,
+    GaussianPolicy,
     ImplicitPolicy,
+    Perturbation,
     Policy,
     TanhGaussianPolicy,
+    check_imitates,
+    imitation_loss,
     tanh_gaussian_log_prob,
 )
+from diffteach.nets.vae import CVAE
 from diffteach.nets.values import (
     Critics,
+    NoisyEnergy,
     Value,
     dtql_critics,
 )
 
 __all__ = [
+    "CVAE",
     "Activation",
     "Critics",
     "DTQLBody",
@@ -40,18 +48,24 @@ __all__ = [
     "DiracPolicy",
     "Dropout",
     "Fourier",
+    "GaussianPolicy",
     "ImplicitPolicy",
     "Learner",
+    "MLPDenoiser",
     "Mish",
+    "NoisyEnergy",
+    "Perturbation",
     "PlaneDenoiser",
     "Policy",
     "ResNetDenoiser",
     "Sinusoidal",
     "TanhGaussianPolicy",
     "Value",
+    "check_imitates",
     "descend",
     "dtql_critics",
     "ema_update",
+    "imitation_loss",
     "mish",
     "mlp",
     "precondition",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -99,6 +100,64 @@ def tanh_gaussian_log_prob(
     return (gaussian - stretch).sum(-1)
 
 
+class GaussianPolicy(nn.Module):
+    """N(act_limit * tanh(mlp(obs)), std^2) with one std per coordinate for all observations (IQL).
+
+    log std starts at 0 and is clamped to [log_std_min, 2]: -20 in CORL, -5 in IQL's own code.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        width: int = 256,
+        depth: int = 2,
+        log_std_min: float | int = -20.0,
+    ) -> None:
+        super().__init__()
+        self.act_limit, self.log_std_min = act_limit, log_std_min
+        self.body = mlp((obs_dim, *[width] * depth, act_dim), nn.ReLU)
+        self.log_std = nn.Parameter(torch.zeros(act_dim))
+
+    def forward(
+        self, obs: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, " A"]]:
+        """Mean and log standard deviation."""
+        return self.act_limit * self.body(obs).tanh(), self.log_std.clamp(self.log_std_min, 2)
+
+    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """Actions mean + std * noise, clamped to act_limit."""
+        mean, log_std = self(obs)
+        return (mean + log_std.exp() * noise).clamp(-self.act_limit, self.act_limit)
+
+    def log_prob(self, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
+        """Log density before the clamp."""
+        mean, log_std = self(obs)
+        z = (act - mean) / log_std.exp()
+        return (-0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+class Perturbation(nn.Module):
+    """Moves an action by at most share * act_limit per coordinate, within the limit (BCQ)."""
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        share: float | int = 0.05,
+        widths: tuple[int, ...] = (400, 300),
+    ) -> None:
+        super().__init__()
+        self.act_limit, self.reach = act_limit, share * act_limit
+        self.body = mlp((obs_dim + act_dim, *widths, act_dim), nn.ReLU)
+
+    def forward(self, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        moved = act + self.reach * self.body(torch.cat([obs, act], -1)).tanh()
+        return moved.clamp(-self.act_limit, self.act_limit)
+
+
 class ImplicitPolicy(nn.Module):
     """One-step generator a = G(level * noise, obs, level) of DQL-KL (DTQL Sec. 5; level 2.5).
 
@@ -125,5 +184,28 @@ class ImplicitPolicy(nn.Module):
         return self.body(self.level * noise, obs, noise.new_full((len(noise),), self.level))
 
 
-Policy = DiracPolicy | TanhGaussianPolicy | ImplicitPolicy
+Policy = DiracPolicy | GaussianPolicy | TanhGaussianPolicy | ImplicitPolicy
 """A policy that acts in one step: policy.draw(obs (B, S), noise (B, A)) -> actions (B, A)."""
+
+
+def check_imitates(policy: Policy) -> None:
+    """TypeError for a policy of unknown likelihood, which `imitation_loss` cannot train."""
+    if isinstance(policy, ImplicitPolicy):
+        raise TypeError(
+            "policy must be a DiracPolicy, GaussianPolicy or TanhGaussianPolicy, whose likelihood "
+            "is known, got ImplicitPolicy"
+        )
+
+
+def imitation_loss(
+    policy: Policy, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]
+) -> Float[Tensor, " B"]:
+    """How badly a policy explains given actions: -log pi(act | obs).
+
+    A Dirac stands for a Gaussian of fixed width: squared error, mean over A (TD3+BC's scaling).
+    TypeError for an ImplicitPolicy.
+    """
+    check_imitates(policy)
+    if isinstance(policy, GaussianPolicy | TanhGaussianPolicy):
+        return -policy.log_prob(obs, act)
+    return (policy(obs) - act).square().mean(-1)
