@@ -13,6 +13,7 @@ function penFor(param, view) {
     sheet = new Sheet(panel, param.drawn, refresh);
     refresh();
     cancel.focus({ preventScroll: true });
+    panel.element.scrollIntoView({ block: "nearest" });
   };
   const close = () => {
     sheet?.element.remove();
@@ -23,12 +24,16 @@ function penFor(param, view) {
   const send = () => view.ask("strokes", sheet.strokes.map((stroke) => [...stroke]));
   const start = button("Draw your own", "Draw a density with mouse or finger", open);
   const done = button("Done", "Make this the density", send);
-  const undo = button("Undo", "Take the last stroke away", () => (sheet.strokes.pop(), refresh()));
+  const undo = button("Undo", "Take the last stroke away", () => {
+    sheet.strokes.pop();
+    refresh();
+    if (undo.disabled) cancel.focus({ preventScroll: true });
+  });
   const cancel = button("Cancel", "Back without a drawing (Escape)", () => (close(), start.focus({ preventScroll: true })));
   const hint = make("small", { class: "dt-paper", role: "status" });
   const bar = make("div", { class: "dt-buttons dt-pen" }, start, done, undo, cancel);
   const refresh = () => {
-    const allowed = !view.hidden.includes("draw");
+    const allowed = view.visible(param) && !view.hidden.includes("draw");
     if (sheet && !allowed) return close();
     start.hidden = !allowed || Boolean(sheet);
     for (const tool of [done, undo, cancel]) tool.hidden = !sheet;

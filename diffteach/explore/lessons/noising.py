@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -207,7 +206,7 @@ def losses(
         )
 
 
-@lru_cache(maxsize=6)
+@parts.remembered(6)
 def _stacks(density: str, denoiser: str, seed: int, size: int) -> Mapping[str, Stack]:
     law = toys.density(density)
     exact = law.denoiser(SCHEDULE)
@@ -326,9 +325,7 @@ def scene(
 
     mine(points (64, 2), schedule, x_t (B, 2), t (B,)) -> predicted noise (B, 2).
     """
-    if density not in DENSITIES:
-        toys.check_name(density)
-        raise ValueError(f"density must be one of {', '.join(DENSITIES)}, got {density!r}")
+    chosen = parts.density_choice(density, DENSITIES)
     if denoiser not in KINDS:
         raise ValueError(f"denoiser must be one of {', '.join(KINDS)}, got {denoiser!r}")
     stacks = dict(_stacks(density, denoiser, seed, size))
@@ -377,7 +374,7 @@ def scene(
                 (f"{COPIES} points", f"one start, {COPIES} times", "none"),
                 f"{COPIES} points",
             ),
-            Choice("density", "density", DENSITIES, density, kernel=True),
+            chosen,
             Choice("denoiser", "denoiser", KINDS, denoiser, kernel=True),
             Handle("probe", "probe (left), any noisy point", (0.9, 0.4), BOUNDS, color="ink"),
             Handle("guess", "your guess", (-4.0, -4.0), BOUNDS, color="purple"),
