@@ -11,15 +11,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach import toys
-from diffteach.methods import dtql, srpo
+from diffteach.methods import bc, bcq, bear, diffusion_ql, dtql, iql, srpo, td3bc
 from diffteach.toys import Density, GaussianMixture
 from diffteach.train import InMemory, one_step
 from diffteach.types import Agent, QFunction
 
 # (class, settings for the plane); called as Method(config, obs_dim, act_dim, act_limit, seed)
 METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
+    "bc": (bc.DiffusionBC, bc.BCConfig()),
+    "bcq": (bcq.BCQ, bcq.PLANE),
+    "bear": (bear.BEAR, bear.PLANE),
+    "cvae_bc": (bc.CVAEBC, bc.CVAEBCConfig()),
+    "diffusion_ql": (diffusion_ql.DiffusionQL, diffusion_ql.PLANE),
     "dtql": (dtql.DTQL, dtql.PLANE),
+    "gaussian_bc": (bc.GaussianBC, bc.GaussianBCConfig()),
+    "iql": (iql.IQL, iql.PLANE),
     "srpo": (srpo.SRPO, srpo.PLANE),
+    "td3bc": (td3bc.TD3BC, td3bc.PLANE),
 }
 
 

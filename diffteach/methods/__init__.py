@@ -1,14 +1,40 @@
 """One method a file, alike from the plane to D4RL; none knows another."""
 
-from diffteach.methods.bc import BCConfig, DiffusionBC
+from diffteach.methods.bc import (
+    CVAEBC,
+    BCConfig,
+    CVAEBCConfig,
+    DiffusionBC,
+    GaussianBC,
+    GaussianBCConfig,
+)
+from diffteach.methods.bcq import BCQ, BCQConfig
+from diffteach.methods.bear import BEAR, BEARConfig
+from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
+from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.srpo import SRPO, SRPOConfig
+from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "BCQ",
+    "BEAR",
+    "CVAEBC",
     "DTQL",
+    "IQL",
     "SRPO",
+    "TD3BC",
     "BCConfig",
+    "BCQConfig",
+    "BEARConfig",
+    "CVAEBCConfig",
     "DTQLConfig",
     "DiffusionBC",
+    "DiffusionQL",
+    "DiffusionQLConfig",
+    "GaussianBC",
+    "GaussianBCConfig",
+    "IQLConfig",
     "SRPOConfig",
+    "TD3BCConfig",
 ]

@@ -1,0 +1,167 @@
+"""Diffusion-QL: a diffusion policy, trained through its whole reverse chain (ICLR 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffteach.behaviour import Behaviour, BehaviourConfig
+from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, ema_update
+from diffteach.objectives import denoising_loss, unit_weight
+from diffteach.sampling import ancestral, initial_noise, softmax_of
+from diffteach.schedule import Discrete, check_count, vp_betas
+from diffteach.train import Counter, named_generator
+from diffteach.types import Batch, Metrics, Stage
+
+
+def chain_of(policy: BehaviourConfig) -> Discrete:
+    """The policy's schedule; TypeError unless it is Discrete, whose chain is differentiated."""
+    schedule = policy.schedule
+    if not isinstance(schedule, Discrete):
+        name = type(schedule).__name__
+        raise TypeError(f"policy must have a Discrete schedule for Diffusion-QL, got {name}")
+    return schedule
+
+
+@dataclass(frozen=True)
+class DiffusionQLConfig:
+    """Settings of `DiffusionQL`; the defaults are the paper's on halfcheetah-medium and
+    walker2d-medium (App. D, Table 5).
+    """
+
+    eta: float | int = 1.0
+    """greed: multiplies -Q/mean|Q| against the denoising loss (Eq. 3); 0.005 to 4.5 by task"""
+    policy: BehaviourConfig = BehaviourConfig(
+        Discrete(vp_betas(5)), network=MLPDenoiser, lr=3e-4, anneal=False, max_norm=1.0
+    )
+    """the diffusion model that is the policy; gradients are cut to 1 to 10 by task"""
+    critic: DoubleQConfig | KnownQ = DoubleQConfig(
+        max_norm=1.0, network=partial(Critics, depth=3, activation=Mish)
+    )
+    """twin critics"""
+    backups: int = 1
+    """next actions per state; with more, each slow critic counts its best (10: "max_q_backup")"""
+    ema_rate: float | int = 0.005
+    """share of the policy's weights that its slow copy takes at once"""
+    ema_every: int = 5
+    """steps from one time to the next"""
+    ema_start: int = 1000
+    """steps before which the slow copy stays as it began"""
+    candidates: int = 50
+    """actions per state of which `act` draws one by softmax(Q); 1 acts by the policy alone"""
+    steps: int = 2_000_000
+    """steps of critic and policy together"""
+    batch_size: int = 256
+    """rows per step"""
+
+    def __post_init__(self) -> None:
+        for name in ("backups", "ema_every", "candidates"):
+            check_count(name, getattr(self, name))
+        chain_of(self.policy)
+
+
+PAPER = DiffusionQLConfig()
+PLANE = DiffusionQLConfig(
+    eta=1.0,
+    policy=BehaviourConfig(
+        Discrete(vp_betas(5)), network=partial(PlaneDenoiser, width=64, depth=2), lr=3e-3
+    ),
+    critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
+    ema_start=0,
+    candidates=1,
+    steps=1000,
+    batch_size=256,
+)
+
+
+class DiffusionQL:
+    """Denoises the data's actions and climbs Q with its own, which cost a whole chain each."""
+
+    def __init__(
+        self,
+        config: DiffusionQLConfig,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        size = obs_dim, act_dim, config.steps, seed, device
+        self.critic = config.critic.build(*size)
+        self.policy, self.slow = config.policy.build(*size), config.policy.build(*size)
+        self.schedule = chain_of(config.policy)
+        self.counter = Counter()
+        self.coin = named_generator("coin", seed)
+        self.noise = named_generator("chain", seed, device)
+        self.chance = named_generator("act", seed, device)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage, "policy": critic and policy together."""
+        config = self.config
+        return (Stage("policy", config.steps, config.batch_size, self.joint_step),)
+
+    def joint_step(self, batch: Batch) -> Metrics:
+        """One step of the critics, one of the policy, and the slow copies follow."""
+        config = self.config
+        critic = self.critic.step(batch, self.next_value(batch))
+        policy = self.policy_step(batch)
+        count = self.counter.tick()
+        if count > config.ema_start and count % config.ema_every == 0:
+            ema_update(self.slow.net, self.policy.net, config.ema_rate)
+        return {**critic, **policy}
+
+    def next_value(self, batch: Batch) -> Float[Tensor, " B"]:
+        """Least over slow critics of the best next action of the slow policy."""
+        count, obs = self.config.backups, batch.next_obs
+        with torch.no_grad():
+            acts = self.chain(self.slow, obs.repeat(count, 1), self.noise)
+            heads = self.critic.target(obs, acts.unflatten(0, (count, len(obs))))
+            return heads.amax(1).amin(0)
+
+    def policy_step(self, batch: Batch) -> Metrics:
+        """One step down the denoising loss of the data - eta Q_i/mean|Q_j| of own actions (Eq. 3).
+
+        i and j are the two critics in an order that a coin decides, as in the official code.
+        """
+        denoise = self.policy.denoise(batch.obs)
+        t, eps = self.policy.noise.take(len(batch.act))
+        weight = unit_weight(self.schedule, t)
+        clone = denoising_loss(denoise, self.schedule, batch.act, t, eps, weight).mean()
+        heads = self.critic.online(batch.obs, self.chain(self.policy, batch.obs, self.noise))
+        first = int(torch.randint(len(heads), (), generator=self.coin))
+        scale = heads[first - 1].detach().abs().mean()
+        q = heads[first].mean()
+        loss = clone / self.act_dim - self.config.eta * q / scale
+        self.policy.learner.step(loss)
+        return {"policy_loss": loss.detach(), "clone": clone.detach(), "q": q.detach()}
+
+    def chain(
+        self, policy: Behaviour, obs: Float[Tensor, "B S"], generator: torch.Generator
+    ) -> Float[Tensor, "B A"]:
+        """Actions from the whole reverse chain, differentiable in the policy's weights."""
+        noise = initial_noise(self.schedule, len(obs), self.act_dim, generator)
+        steps = ancestral(policy.denoise(obs), self.schedule, noise, generator, self.act_limit)
+        *_, act = steps
+        return act
+
+    def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
+        """One of `candidates` actions, drawn by the softmax of the least slow Q.
+
+        The policy itself proposes them, not its slow copy.
+        """
+        count = self.config.candidates
+        with torch.no_grad():
+            acts = self.chain(self.policy, obs.repeat(count, 1), self.chance)
+            acts = acts.unflatten(0, (count, len(obs)))
+            if count == 1:
+                return acts[0]
+            return softmax_of(acts, self.critic.target(obs, acts).amin(0), self.chance)
+
+    explore = act
