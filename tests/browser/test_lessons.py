@@ -22,6 +22,7 @@ from diffteach.toys import empirical
 pytestmark = pytest.mark.browser
 
 OWN = {
+    "why_regularize": lambda a: a.square().sum(-1),
     "noise_and_scores": x0_from_eps,
     "noising": lambda points, schedule, x_t, t: empirical(points, 0.3).denoiser(schedule)(x_t, t),
     "mode_seeking": lambda log_q, log_p: (log_q - log_p).mean(0),
@@ -32,6 +33,11 @@ OWN = {
     "one_point": trust_region_loss,
 }
 STATES = {
+    "why_regularize": [
+        {},
+        {"steps": 100.0, "heads": "least of two", "lam": 0.05, "tau": 0.93, "probe": (-2.3, 3.9)},
+        {"show": "critic − λ·(−log p)", "lam": 0.4, "tau": 0.5, "steps": 450.0},
+    ],
     "noise_and_scores": [{}, {"t": 0.71, "probe": (-2.3, 3.9)}],
     "noising": [
         {},

@@ -14,8 +14,10 @@ from diffteach.explore.lessons.noising import noising
 from diffteach.explore.lessons.one_point import one_point
 from diffteach.explore.lessons.score_regularization import score_regularization
 from diffteach.explore.lessons.trust_region import trust_region
+from diffteach.explore.lessons.why_regularize import why_regularize
 
 LESSONS: Mapping[str, Callable[..., Explorable]] = {
+    "why_regularize": why_regularize,
     "noise_and_scores": noise_and_scores,
     "noising": noising,
     "mode_seeking": mode_seeking,
@@ -33,6 +35,7 @@ __all__ = [
     "open_link",
     "score_regularization",
     "trust_region",
+    "why_regularize",
 ]
 
 
