@@ -99,3 +99,36 @@ def test_scenes_that_do_not_hold_together() -> None:
         quantise(np.zeros(3), 17)
     with pytest.raises(ValueError, match="colors must be one of sequential"):
         colors.ramp("rainbow", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"over": "lam"}, "over must be one of the sliders a, b, .*got 'lam'"),
+        ({"over": "mode"}, "over must be one of the sliders"),
+        ({"frames": 1}, "frames must be a whole number from 2, got 1"),
+        ({"frames": 2.5}, "frames must be a whole number"),
+        ({"frames": True}, "frames must be a whole number"),
+        ({"seconds": 0}, "seconds must be at least 0.8 for 40 frames, got 0"),
+        ({"seconds": float("nan")}, "seconds must be at least"),
+        ({"seconds": -3.0, "frames": 2}, "seconds must be at least 0.04 for 2 frames"),
+    ],
+)
+def test_motions(explorable: Explorable, options: dict, sentence: str, tmp_path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        explorable.save(tmp_path / "a.gif", **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_motions_of_what_cannot_move(explorable: Explorable, tmp_path) -> None:
+    with pytest.raises(ValueError, match="only a .gif moves over a slider, got 'a.png'"):
+        explorable.save(tmp_path / "a.png", over="a")
+
+    def still(mine=None) -> Scene:
+        return Scene("still", "", gallery.BOUNDS, (), (), "")
+
+    with pytest.raises(ValueError, match="'still' has no slider that a .gif could move"):
+        Explorable(still).save(tmp_path / "a.gif")
+    with pytest.raises(OSError, match="cannot write .*: No such file or directory"):
+        explorable.save(tmp_path / "nowhere" / "a.gif", frames=2)
+    assert os.listdir(tmp_path) == []
