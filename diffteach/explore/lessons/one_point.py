@@ -136,7 +136,7 @@ def scene(
     density: str = "8gaussians",
     denoiser: str = "exact",
     seed: int = 0,
-    size: int = 72,
+    size: int = 68,
 ) -> Scene:
     """One action under every regulariser as a scene; `mine` is one more, in DTQL's place.
 
@@ -160,8 +160,8 @@ def scene(
                 "the pulls, enlarged",
                 "chart",
                 "share of the longest",
-                xlim=(-1.1, 1.1),
-                ylim=(-1.1, 1.1),
+                xlim=(-1.25, 1.25),
+                ylim=(-1.25, 1.25),
             ),
             Panel(
                 "pull by noise level",
@@ -191,7 +191,7 @@ def one_point(
     *,
     denoiser: str = "exact",
     seed: int = 0,
-    size: int = 72,
+    size: int = 68,
     hide: tuple[str, ...] = (),
     guess: bool = False,
 ) -> Explorable:

@@ -8,7 +8,7 @@ from diffteach.explore.scene import Layer, Readout, layer
 
 NAMES = {"srpo": "SRPO", "dtql": "DTQL", "hold": "DTQL, D frozen"}
 AT, NEAR = "0.36*half/longest*lam", "lam/longest"
-COLORS = {"srpo": "vermilion", "dtql": "blue", "hold": "purple", "own": "sky"}
+COLORS = {"srpo": "vermilion", "dtql": "blue", "hold": "purple", "own": "yellow"}
 
 
 def formulas(trained: bool, own: bool) -> dict[str, str]:
@@ -45,7 +45,9 @@ def formulas(trained: bool, own: bool) -> dict[str, str]:
         }
     let["kl_bars"] = f"-bars(exact_w_dtql, field_{true}, probe, box)"
     let["kl_along"] = _along("kl_bars", "exact_dtql")
-    longest = ", ".join(f"lam*norm(pull_{name})" for name in sources)
+    # Before the guess even the scale of the other arrows must not give SRPO's away.
+    seen = {"srpo": "revealed*"}
+    longest = ", ".join(f"{seen.get(name, '')}lam*norm(pull_{name})" for name in sources)
     return let | {
         "longest": f"max(norm(to_q), {longest}, 1e-9)",
         "turned": "turn(pull_srpo, pull_dtql)",
@@ -67,20 +69,21 @@ def _method(name: str) -> tuple[Layer, ...]:
     color, seen = COLORS[name], "revealed" if name == "srpo" else "1"
     shown, label = f"release*{seen}", NAMES.get(name, "yours")
     shape = {"srpo": "star", "dtql": "cross"}.get(name, "ring")
-    wide = 1.6 if name == "hold" else 2.4
+    # SRPO is the widest and drawn under DTQL, so that both are seen where they coincide.
+    wide = {"srpo": 4.0, "dtql": 2.2}.get(name, 1.6)
     arrow: dict[str, Any] = {"color": color, "when": seen, "legend": label}
     return (
         layer("path", xy=f"path_{name}", color=color, width=1.6, when=shown),
-        layer("arrows", xy="listed(probe)", uv=f"listed({AT}*pull_{name})", width=2.4, **arrow),
+        layer("arrows", xy="listed(probe)", uv=f"listed({AT}*pull_{name})", width=wide, **arrow),
         layer("marker", xy=f"end_{name}", color=color, shape=shape, when=shown),
-        layer("arrows", 1, xy="middle", uv=f"listed({NEAR}*pull_{name})", width=3, **arrow),
+        layer("arrows", 1, xy="middle", uv=f"listed({NEAR}*pull_{name})", width=wide, **arrow),
         layer("line", 2, x="edges", y=f"stairs(along_{name})", width=wide, **arrow),
     )
 
 
 def layers(own: bool) -> tuple[Layer, ...]:
     """What is drawn: the plane, the enlarged arrows, and the bars over the noise."""
-    methods = ("hold", "dtql", "srpo", *(("own",) if own else ()))
+    methods = ("hold", "srpo", "dtql", *(("own",) if own else ()))
     slope: dict[str, Any] = {"color": "green", "legend": "∇Q"}
     dashed: dict[str, Any] = {"color": "ink", "width": 1.1, "dash": True}
     return (
@@ -92,10 +95,8 @@ def layers(own: bool) -> tuple[Layer, ...]:
             label="log μ",
         ),
         layer("points", xy="data", color="muted", size=2),
-        layer(
-            "arrows", xy="listed(probe)", uv="listed(0.36*half/longest*to_q)", width=2.4, **slope
-        ),
-        layer("arrows", 1, xy="middle", uv="listed(to_q/longest)", width=3, **slope),
+        layer("arrows", xy="listed(probe)", uv="listed(0.36*half/longest*to_q)", width=2, **slope),
+        layer("arrows", 1, xy="middle", uv="listed(to_q/longest)", width=2, **slope),
         *(entry for name in methods for entry in _method(name)),
         *(
             layer(
