@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from diffteach.course import dtql, forward_and_reverse_kl, noise_and_scores, srpo
+from diffteach.course import (
+    dtql,
+    forward_and_reverse_kl,
+    learned_and_exact,
+    noise_and_scores,
+    srpo,
+    why_regularize,
+)
 from diffteach.course.tasks import Result, Task
 
 __all__ = ["Result", "Task", "check", "task", "tasks"]
 
-_LESSONS = (noise_and_scores, forward_and_reverse_kl, srpo, dtql)
+_LESSONS = (why_regularize, noise_and_scores, learned_and_exact, forward_and_reverse_kl, srpo, dtql)
 _TASKS = {found.id: found for lesson in _LESSONS for found in lesson.TASKS}
 
 

@@ -17,6 +17,21 @@ Rows = Float[Tensor, " B"]
 Points = Float[Tensor, "B 2"]
 
 
+def expected_value() -> float:
+    """01.1: the mean of 0 and 1 with weights (1 - tau) 0.8 and tau 0.2."""
+    return 0.9 * 0.2 / (0.9 * 0.2 + 0.1 * 0.8)
+
+
+def one_gaussian(a: Points) -> Rows:
+    """01.2: mean 0, variance R^2/2 + 1/8 per coordinate."""
+    return a.square().sum(-1) / (2 * (8 / 2 + 1 / 8))
+
+
+def stay(a: Points, points: Float[Tensor, "n 2"]) -> Rows:
+    """01.3: three times the distance to the nearest point of the data."""
+    return 3 * torch.cdist(a, points).amin(1)
+
+
 def denoised_point() -> float:
     """02.1: p(+1|x) - p(-1|x) = tanh(alpha x/sigma^2)."""
     return math.tanh(0.8 * 0.3 / 0.6**2)
@@ -31,6 +46,29 @@ def scales(t: Rows) -> tuple[Rows, Rows]:
     """02.3: alpha^2 = sigmoid(log-SNR) and sigma^2 = sigmoid(-log-SNR)."""
     log_snr = 6 - 12 * t
     return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+
+
+def reducible_loss() -> float:
+    """03.1: the loss less its floor, d alpha^2 s^2/(alpha^2 s^2 + sigma^2)."""
+    signal = 0.8**2 * 0.5**2
+    return 0.70 - 2 * signal / (signal + 0.6**2)
+
+
+def memory(points: Float[Tensor, "N 2"], schedule: Schedule, x_t: Points, t: Rows) -> Points:
+    """03.2: the posterior mean if the points were all there is, turned into noise."""
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    gap = (x_t[:, None] - alpha[:, None] * points).square().sum(-1)
+    clean = torch.softmax(-gap / (2 * sigma**2), 1) @ points
+    return (x_t - alpha * clean) / sigma
+
+
+def smooth(points: Float[Tensor, "N 2"], schedule: Schedule, x_t: Points, t: Rows) -> Points:
+    """03.3: -sigma times the score when every point stands for a Gaussian of width 0.3."""
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    spread = (0.3 * alpha) ** 2 + sigma**2
+    gap = (x_t[:, None] - alpha[:, None] * points).square().sum(-1)
+    centre = torch.softmax(-gap / (2 * spread), 1) @ points
+    return sigma * (x_t - alpha * centre) / spread
 
 
 def price_of_one_mode() -> float:
@@ -92,9 +130,15 @@ def likelihood_weight(sigma: Rows) -> Rows:
 
 
 SOLUTIONS: dict[str, Any] = {
+    "01.1": expected_value(),
+    "01.2": one_gaussian,
+    "01.3": stay,
     "02.1": denoised_point(),
     "02.2": broken_tweedie,
     "02.3": scales,
+    "03.1": reducible_loss(),
+    "03.2": memory,
+    "03.3": smooth,
     "04.1": price_of_one_mode(),
     "04.2": forward_divergence,
     "04.3": covering_target,

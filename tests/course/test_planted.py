@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
+from diffteach import toys
 from diffteach.course import check, task, tasks
 from diffteach.objectives import (
     kl_weight,
@@ -16,6 +17,7 @@ from diffteach.objectives import (
     variance_weight,
 )
 from diffteach.schedule import EDM, VP, perturb, x0_from_eps
+from diffteach.toys import density, empirical
 
 
 def tweedie(scale_noise, divide=True):
@@ -71,10 +73,69 @@ def surrogate(denoise, schedule, act, t, eps):
     return (grad * act).sum(-1)
 
 
+def recalled(shape=lambda gap, s: gap / (2 * s**2), scaled=True, give=None):
+    """A memorising denoiser with a slip in its weights, or with another result."""
+
+    def denoise(points, schedule, x_t, t):
+        alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+        seen = alpha[:, None] * points if scaled else points
+        gap = (x_t[:, None] - seen).square().sum(-1)
+        clean = torch.softmax(-shape(gap, sigma), 1) @ points
+        eps = (x_t - alpha * clean) / sigma
+        return eps if give is None else give(eps, clean, sigma)
+
+    return denoise
+
+
+def nearest(points, schedule, x_t, t):
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    clean = points[torch.cdist(x_t / alpha, points).argmin(1)]
+    return (x_t - alpha * clean) / sigma
+
+
+def kernel(bandwidth):
+    return lambda points, s, x_t, t: empirical(points, bandwidth).denoiser(s)(x_t, t)
+
+
 good = 0.2 * math.exp(2)
 share = good / (good + 0.8)
 
+
+def likelihood(points, width):
+    """-log of a kernel density of the points, up to a constant."""
+    return lambda a: -torch.logsumexp(-(torch.cdist(a, points) ** 2) / (2 * width**2), 1)
+
+
+def ball(variance, sign=1.0):
+    return lambda a: sign * a.square().sum(-1) / (2 * variance)
+
+
 PLANTED = [
+    ("01.1", 0.9, "equally frequent"),
+    ("01.1", 0.2, "the mean"),
+    ("01.1", 1.0, "quantile"),
+    ("01.1", 0.02 / 0.74, "weights are swapped"),
+    ("01.1", 0.72 / 0.74, "shares are swapped"),
+    ("01.1", 0.18, "sum of all weights"),
+    ("01.1", 2.25, "ratio of the two"),
+    ("01.1", 0.5, None),
+    ("01.2", ball(0.125), "as narrow as *one*"),
+    ("01.2", ball(4.0), "no points"),
+    ("01.2", ball(8.125), "R²/2"),
+    ("01.2", ball(4.125**0.5), "standard deviation"),
+    ("01.2", ball(4.125, -1.0), "sign is wrong"),
+    ("01.2", ball(4.125 / 2), "2 times"),
+    ("01.2", lambda a: -density("8gaussians").log_prob(a), "breaks nothing"),
+    ("01.2", lambda a: torch.exp(-a.square().sum(-1) / 8.25), "take its log"),
+    ("01.2", lambda a: a.norm(dim=-1), None),
+    ("01.2", lambda a: 0 * a[:, 0], None),
+    ("01.3", lambda a, points: 0 * a[:, 0] + 3, "same everywhere"),
+    ("01.3", lambda a, points: (a - points.mean(0)).square().sum(-1), "nearest"),
+    ("01.3", lambda a, points: torch.cdist(a, points).mean(1), "nearest"),
+    ("01.3", lambda a, points: 0.3 * torch.cdist(a, points).amin(1) ** 2, "rise faster"),
+    ("01.3", lambda a, points: -torch.cdist(a, points).amin(1), "rise faster"),
+    ("01.3", lambda a, points: likelihood(points, 0.3)(a), "prefers the densest"),
+    ("01.3", lambda a, points: 10 * likelihood(points, 0.3)(a), "prefers the densest"),
     ("02.1", 1.0, "one of the clean points"),
     ("02.1", 0.3, "noisy point itself"),
     ("02.1", 0.375, "undoes the scaling"),
@@ -102,6 +163,35 @@ PLANTED = [
     ("02.3", lambda t: (torch.cos(1.5 * t + 0.05), torch.sin(1.5 * t + 0.05)), "no straight line"),
     ("02.3", lambda t: (0 * t + 0.5**0.5, 0 * t + 0.5**0.5), None),
     ("02.3", lambda t: (1 - t, t), "positive"),
+    ("03.1", 0.615, "floor, which no network"),
+    ("03.1", 0.70, "Not all of it"),
+    ("03.1", 0.0, "above the floor"),
+    ("03.1", 0.1209, "difference is asked"),
+    ("03.1", 0.70 - 0.16 / 0.52, "d = 2"),
+    ("03.1", 0.70 - 0.64 / 0.68, "not s"),
+    ("03.1", 0.70 - 0.5 / 0.61, "α²s²"),
+    ("03.1", 0.70 - 0.18 / 0.52, "denoised point's error"),
+    ("03.1", -0.0846, "sign"),
+    ("03.1", 8.46, "percent"),
+    ("03.2", recalled(give=lambda eps, clean, s: clean), "denoised point"),
+    ("03.2", recalled(give=lambda eps, clean, s: -eps / s), "score"),
+    ("03.2", recalled(give=lambda eps, clean, s: -eps), "wrong sign"),
+    ("03.2", recalled(scaled=False), "arrives at αa"),
+    ("03.2", recalled(lambda gap, s: gap / s**2), "½"),
+    ("03.2", recalled(lambda gap, s: gap / (2 * s)), "variance"),
+    ("03.2", recalled(lambda gap, s: gap.sqrt() / s), "*squared*"),
+    ("03.2", recalled(lambda gap, s: 0 * gap), "count alike"),
+    ("03.2", recalled(lambda gap, s: gap / 2), "how large the noise"),
+    ("03.2", nearest, "*nearest*"),
+    ("03.2", kernel(0.1), None),
+    ("03.2", lambda points, s, x_t, t: toys.density("two_moons").denoiser(s)(x_t, t), None),
+    ("03.3", kernel(0), "still memorises"),
+    ("03.3", kernel(0.05), "still memorises"),
+    ("03.3", kernel(1.2), "too little detail"),
+    ("03.3", lambda points, s, x_t, t: toys.density("8gaussians").denoiser(s)(x_t, t), "two_moons"),
+    ("03.3", lambda points, s, x_t, t: 0 * x_t, "costs 2"),
+    ("03.3", lambda points, s, x_t, t: x_t * s.sigma(t)[:, None], None),
+    ("03.3", recalled(give=lambda eps, clean, s: clean), "costs 2"),
     ("04.1", -math.log(0.2), "not tilted"),
     ("04.1", share, "share of the good mode"),
     ("04.1", math.log(share), "sign"),
@@ -211,7 +301,14 @@ def test_every_task_has_wrong_answers_planted() -> None:
 
 
 def test_no_hint_gives_the_answer_away() -> None:
-    numbers = {"02.1": "0.58", "04.1": "0.43", "05.1": "1.08", "06.1": "0.36"}
+    numbers = {
+        "01.1": "0.69",
+        "02.1": "0.58",
+        "03.1": "0.08",
+        "04.1": "0.43",
+        "05.1": "1.08",
+        "06.1": "0.36",
+    }
     for name, answer, _ in PLANTED:
         if name in numbers:
             assert numbers[name] not in check(name, answer).hint

@@ -13,14 +13,14 @@ from diffteach.course.solutions import SOLUTIONS
 from diffteach.explore import lessons
 from diffteach.objectives import score_regularization_grad, trust_region_loss, variance_weight
 from diffteach.schedule import EDM, VP
-from diffteach.toys import GaussianMixture
+from diffteach.toys import GaussianMixture, empirical
 
 IDS = [found.id for found in tasks()]
 
 
 def test_there_are_three_tasks_of_three_kinds_to_each_lesson() -> None:
     assert set(SOLUTIONS) == set(IDS)
-    for lesson in ("02", "04", "05", "06"):
+    for lesson in ("01", "02", "03", "04", "05", "06"):
         found = tasks(lesson)
         assert [t.id for t in found] == [f"{lesson}.{n}" for n in (1, 2, 3)]
         assert [t.kind for t in found] == ["compute", "break it", "design"]
@@ -64,13 +64,33 @@ def rough_base_with_peaks(x):
     return torch.log(torch.exp(-(x**2) / 18) * (1 + 0.9 * torch.cos(math.pi * (x - 1) / 2)))
 
 
+def summed_by_hand(points, schedule, x_t, t):
+    weighed, total = torch.zeros_like(x_t), torch.zeros(len(x_t), 1)
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    for point in points:
+        noise = (x_t - alpha * point) / sigma
+        weight = torch.exp(-0.5 * noise.double().square().sum(-1, keepdim=True))
+        weighed, total = weighed + weight * noise, total + weight
+    return weighed / total
+
+
 OTHERS = [
+    ("01.1", 0.69),
+    ("01.2", lambda a: 7 - torch.distributions.Normal(0.0, 4.125**0.5).log_prob(a).sum(-1)),
+    ("01.3", lambda a, points: 100 * torch.cdist(a, points).amin(1) ** 2),
+    ("01.3", lambda a, points: -0.1 * torch.logsumexp(-torch.cdist(a, points) ** 2 / 0.02, 1)),
     ("02.1", 0.583),
     ("02.1", torch.tensor([0.5828])),
     ("02.2", lambda s, x_t, t, eps: x_t / s.alpha(t)[:, None] - eps / s.alpha(t)[:, None]),
     ("02.3", lambda t: torch.stack(SOLUTIONS["02.3"](t)).unbind(0)),
     ("02.3", lambda t: [1 / torch.sqrt(1 + torch.exp(12 * t - 6)),
                         1 / torch.sqrt(1 + torch.exp(6 - 12 * t))]),
+    ("03.1", 0.0846),
+    ("03.1", np.float32(0.0851)),
+    ("03.2", lambda points, s, x_t, t: empirical(points, 0).denoiser(s)(x_t, t)),
+    ("03.2", summed_by_hand),
+    ("03.3", lambda points, s, x_t, t: empirical(points, 0.2).denoiser(s)(x_t, t)),
+    ("03.3", lambda points, s, x_t, t: empirical(points, 0.45).denoiser(s)(x_t, t)),
     ("04.1", np.float32(0.433)),
     ("04.2", tilted_forward),
     ("04.2", bregman_forward),
@@ -158,7 +178,9 @@ def test_a_check_asks_for_little_work(name) -> None:
 @pytest.mark.parametrize(
     ("name", "explorable"),
     [
+        ("01.2", lessons.why_regularize),
         ("02.2", lessons.noise_and_scores),
+        ("03.2", lessons.noising),
         ("04.2", lessons.mode_seeking),
         ("05.2", lessons.score_regularization),
         ("06.2", lessons.trust_region),
