@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import anywidget
@@ -12,6 +14,8 @@ from diffteach.explore.pack import pack
 from diffteach.explore.page import script, style
 from diffteach.explore.params import Choice, Handle, Param, Slider
 from diffteach.explore.scene import Scene, Showable
+
+BREATH = 0.02
 
 
 class Canvas(anywidget.AnyWidget):
@@ -32,16 +36,18 @@ class Canvas(anywidget.AnyWidget):
     opening = traitlets.Dict().tag(sync=True)
     strokes: traitlets.List = traitlets.List().tag(sync=True)
     drawn = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    state = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, explorable: Showable) -> None:
         self._explorable = explorable
         self._shown: Scene | None = None
         self._following = False
+        self._driver: asyncio.Task[None] | None = None
         opening = {name: _plain(value) for name, value in explorable.opened().items()}
         super().__init__(_esm=script(explorable.scene, "widget"), _css=style(), opening=opening)
         self._follow(explorable)
         explorable.observe(self._follow)
-        self.observe(self._changed, "strokes")
+        self.observe(self._changed, ["strokes", "state"])
 
     def _follow(self, explorable: Showable) -> None:
         """Take over what the explorable says now; the scene itself only if it is another one."""
@@ -51,12 +57,24 @@ class Canvas(anywidget.AnyWidget):
                 self.hide = list(explorable.hide)
                 self.fixed = explorable.fixed()
                 self.error = explorable.error
+                self.state = explorable.state if explorable.film else ""
                 if explorable.scene is not self._shown:
                     self._show(explorable.scene)
                 for name, value in explorable.values.items():
                     self.set_trait(name, _plain(value))
         finally:
             self._following = outer
+        if self.state == "running" and self._driver is None:
+            self._driver = _task(self._drive())
+
+    async def _drive(self) -> None:
+        """Advance a running film, with a breath between scenes in which messages are heard."""
+        try:
+            while self._explorable.state == "running":
+                self._explorable.advance()
+                await asyncio.sleep(BREATH)
+        finally:
+            self._driver = None
 
     def _show(self, scene: Scene) -> None:
         before = {p.name for p in self._shown.params} if self._shown else set()
@@ -90,6 +108,8 @@ class Canvas(anywidget.AnyWidget):
         strokes, self.strokes = self.strokes, []
         if new or dismissed or strokes:
             self._explorable.request(strokes, **new)
+        if self.state and self.state != self._explorable.state:
+            self._explorable.go(self.state)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """What the browser sends; a value that is refused is shown in the strip, not raised."""
@@ -120,6 +140,15 @@ def _refuse(widget: Canvas, proposal: Any) -> Any:
     except (ValueError, TypeError) as error:
         widget.error = str(error)
         raise
+
+
+def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    """The work as a task of the kernel's loop; None where no loop runs, as in a script."""
+    try:
+        return asyncio.get_running_loop().create_task(work)
+    except RuntimeError:
+        work.close()
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from diffteach.explore.blame import blame, own_line
 from diffteach.explore.params import Choice, Param
 from diffteach.explore.scene import Frame, Scene
 
+STATES = ("stopped", "running", "paused")
+
 
 @dataclass(eq=False)
 class Explorable:
@@ -23,19 +25,23 @@ class Explorable:
     `hide` names controls that are not shown, "draw" the button to draw a density; `guess=False`
     reveals the answer from the start.
     Settings that the scene offers as kernel choices are computed anew when they change.
+    `film(mine=None, **settings)` yields scenes that follow the built one, as training does.
     """
 
     build: Callable[..., Scene]
     settings: dict[str, Any] = field(default_factory=dict)
     hide: tuple[str, ...] = ()
     guess: bool = False
+    film: Callable[..., Iterator[Scene]] | None = None
     mine: Callable[..., Any] | None = field(default=None, init=False)
     error: str = field(default="", init=False)
+    state: str = field(default="stopped", init=False)
     score: float | None = field(default=None, init=False)
     scene: Scene = field(init=False, repr=False)
     values: dict[str, Any] = field(default_factory=dict, init=False)
     _opening: dict[str, Any] = field(default_factory=dict, init=False)
     _own_error: str = field(default="", init=False)
+    _rest: Iterator[Scene] | None = field(default=None, init=False)
     _listeners: list[Callable[[Explorable], None]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +50,11 @@ class Explorable:
         self.scene.check_hidden(self.hide)
 
     def _built(self, settings: dict[str, Any], mine: Callable[..., Any] | None) -> Scene:
-        scene = self.build(mine=mine, **settings)
+        scene = self._asked(self.build(mine=mine, **settings))
+        self.state, self._rest = "stopped", None
+        return scene
+
+    def _asked(self, scene: Scene) -> Scene:
         if self.guess:
             return scene
         params = tuple(p for p in scene.params if p.name != "guess")
@@ -85,9 +95,10 @@ class Explorable:
         return float(value)
 
     def _show(self, scene: Scene, values: dict[str, Any]) -> None:
-        """Take a scene, the present values that fit it, new ones, and the score once revealed."""
-        hidden = not self.values["revealed"]
-        kept = {n: v for n, v in self.values.items() if _fits(scene, n, v)}
+        """Take a scene, new values, moved ones that fit it, and the score once revealed."""
+        hidden, usual = not self.values["revealed"], self.scene.defaults() | {"revealed": None}
+        moved = {n: v for n, v in self.values.items() if v != usual[n]}
+        kept = {n: v for n, v in moved.items() if _fits(scene, n, v)}
         self.scene, self.values = scene, scene.defaults() | kept | values
         if not self.values["revealed"]:
             self.score = None
@@ -112,6 +123,46 @@ class Explorable:
         self._show(scene, chosen)
         self.settings, self.error = self.settings | chosen, self._own_error
         self._changed()
+        return self
+
+    def go(self, state: str) -> Explorable:
+        """Let the film run ("running"), wait ("paused"), or end with what there is ("stopped").
+
+        A widget advances a running film by itself; without one `advance` does. ValueError for
+        another word, or without a film.
+        """
+        if self.film is None:
+            raise ValueError(f"{self.scene.name!r} has nothing that runs")
+        if state not in STATES:
+            raise ValueError(f"state must be one of {', '.join(STATES)}, got {state!r}")
+        if state == "running" and self._rest is None:
+            self._rest = self.film(mine=self.mine, **self.settings)
+        if state == "stopped":
+            self._rest = None
+        self.state, self.error = state, self._own_error
+        self._changed()
+        return self
+
+    def advance(self, scenes: int = 1) -> Explorable:
+        """Show the film's next scenes; at its end, or at an error, it stops and the last one stays.
+
+        Values that were not moved follow the new scene's defaults. ValueError without a film.
+        """
+        if self._rest is None:
+            self.go("running")
+        assert self._rest is not None
+        for _ in range(scenes):
+            try:
+                scene = self._asked(next(self._rest))
+            except StopIteration:
+                return self.go("stopped")
+            except Exception as error:
+                self.go("stopped")
+                self.error = f"{type(error).__name__}: {error}"
+                self._changed()
+                return self
+            self._show(scene, {})
+            self._changed()
         return self
 
     def request(self, strokes: Any = None, **values: Any) -> None:

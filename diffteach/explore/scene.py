@@ -297,6 +297,8 @@ class Showable(Protocol):
     values: dict[str, Any]
     hide: tuple[str, ...]
     error: str
+    state: str
+    film: Callable[..., Any] | None
 
     def opened(self) -> dict[str, Any]:
         """The values that Reset returns to."""
@@ -309,3 +311,9 @@ class Showable(Protocol):
 
     def observe(self, listener: Callable[[Any], None]) -> None:
         """Call `listener(self)` after every change."""
+
+    def go(self, state: str) -> Any:
+        """Let the film run, wait or stop."""
+
+    def advance(self) -> Any:
+        """Show the film's next scene."""

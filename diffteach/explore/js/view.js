@@ -73,6 +73,11 @@ class View {
     const slides = this.scene.params.some((p) => p.kind === "slider");
     this.play = button("Play", "Move the slider (Space)", () => this.toggle());
     const bar = make("div", { class: "dt-buttons" });
+    // A film: something that the kernel computes on while it is looked at.
+    this.train = button("Train", "Train on, or pause", () => this.host.go(this.state === "running" ? "paused" : "running"));
+    this.halt = button("Stop", "End with what there is", () => this.host.go("stopped"));
+    if (this.host.state) bar.append(this.train, this.halt);
+    this.showState(this.host.state);
     this.slow = button("Slow", "Play four times slower", () => this.pace());
     this.slow.setAttribute("aria-pressed", "false");
     if (slides) bar.append(this.play, button("Step", "One step on (the arrow keys go finer)", () => this.step()), this.slow);
@@ -84,6 +89,21 @@ class View {
     this.copied = make("span", { class: "dt-copied", role: "status" });
     bar.append(this.copied);
     return bar;
+  }
+
+  showState(state) {
+    this.state = state;
+    write(this.train, { running: "Pause training", paused: "Train on" }[state] || "Train");
+    this.halt.disabled = state === "stopped";
+  }
+
+  // A scene that differs in its arrays and defaults only: controls, focus and drags stay.
+  swap(scene) {
+    const { values } = this.frame;
+    this.scene = scene;
+    this.frame = new Frame(scene, FUNCTIONS);
+    for (const [name, value] of Object.entries(values)) this.frame.set(name, value);
+    this.schedule();
   }
 
   question() {

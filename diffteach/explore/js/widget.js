@@ -27,6 +27,10 @@ async function renderWidget({ model, el }) {
       model.set("error", "");
       save();
     },
+    go(state) {
+      model.set("state", state);
+      save();
+    },
     ask(name, value) {
       session.wanted = { name, value };
       if (session.asked === null) send();
@@ -53,12 +57,17 @@ async function renderWidget({ model, el }) {
     const bytes = model.get("scene");
     const scene = await unpack(bytes);
     if (session.gone || bytes !== model.get("scene")) return;
+    if (session.view && outline(scene) === outline(session.view.scene)) {
+      session.view.swap(scene);
+      return changed();
+    }
     const focused = session.view && focusedName(session.view);
     session.view?.dispose();
     host.hide = model.get("hide");
     host.fixed = model.get("fixed");
     host.opening = model.get("opening");
     host.drawn = model.get("drawn");
+    host.state = model.get("state");
     host.values = {};
     for (const name of [...scene.params.map((p) => p.name), "revealed"]) host.values[name] = model.get(name);
     session.view = new View(root, scene, host);
@@ -72,6 +81,10 @@ async function renderWidget({ model, el }) {
     "change:scene": show,
     "change:answered": answered,
     "change:error": () => session.asked === null && session.view?.say(model.get("error"), true),
+    "change:state": () => {
+      host.state = model.get("state");
+      session.view?.showState(host.state);
+    },
     "change:fixed": () => (host.fixed = model.get("fixed")),
     "change:hide": () => {
       host.hide = model.get("hide");
@@ -87,6 +100,11 @@ async function renderWidget({ model, el }) {
     for (const [event, act] of Object.entries(listeners)) model.off(event, act);
     session.view?.dispose();
   };
+}
+
+// All of a scene but its arrays and defaults, as text.
+function outline({ stacks, params, ...rest }) {
+  return JSON.stringify([rest, Object.keys(stacks), params.map((p) => ({ ...p, default: null }))]);
 }
 
 function focusedName(view) {
