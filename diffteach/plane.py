@@ -1,20 +1,30 @@
-"""Problems on the plane: a named set and a reward, as batches for the methods of D4RL."""
+"""Problems on the plane: a named set and a reward, as batches for the methods of D4RL.
+
+`panel` makes those of DTQL's Fig. 3, with the row of SRPO's pull that its reviewers asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffteach import toys
+from diffteach.behaviour import BehaviourConfig, KnownBehaviour
 from diffteach.methods import bc, bcq, bear, diffusion_ql, dtql, iql, srpo, td3bc
+from diffteach.nets import DiracPolicy, ImplicitPolicy, TanhGaussianPolicy
+from diffteach.objectives import kl_weight, unit_weight, variance_weight
+from diffteach.schedule import check_positive
 from diffteach.toys import Density, GaussianMixture
 from diffteach.train import InMemory, one_step
 from diffteach.types import Agent, QFunction
+
+T = TypeVar("T")
 
 # (class, settings for the plane); called as Method(config, obs_dim, act_dim, act_limit, seed)
 METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
@@ -45,9 +55,61 @@ class Bandit:
     limit: float
     """half the side of the square that holds the set: the methods' act_limit"""
 
+    @property
+    def scale(self) -> float:
+        """Root mean square of the points' coordinates, 1 if all are 0."""
+        return float(self.points.square().mean().sqrt()) or 1.0
+
     def source(self, seed: int = 0, endless: bool = False) -> InMemory:
         """Batches; `endless` bootstraps as DTQL's toy code does."""
         return InMemory(one_step(self.points, self.reward, endless), seed)
+
+
+def fitted(settings: Any, problem: Bandit) -> Any:
+    """A method's settings with every diffusion model told the size of the problem's points.
+
+    Then the networks start as the denoiser of one Gaussian as wide as the data and resolve it from
+    coarse to fine, which is what carries a wide policy over ridges that a point never crosses.
+    """
+    models = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    told = {
+        name: replace(model, data_scale=problem.scale)
+        for name, model in models.items()
+        if isinstance(model, BehaviourConfig)
+    }
+    return replace(settings, **told)
+
+
+def with_exact_behaviour(settings: Any, problem: Bandit) -> Any:
+    """A method's settings with the exact denoiser of the problem's law instead of a learned one."""
+    schedule = settings.behaviour.schedule
+    known = KnownBehaviour(problem.density.denoiser(schedule), schedule)
+    return replace(settings, behaviour=known)
+
+
+# The field that says how far a policy may leave the data, and whether more of it means nearer (1)
+# or farther (-1). Methods that are not named have no such weight.
+REGULARISATION: Mapping[str, tuple[str, int]] = {
+    "diffusion_ql": ("eta", -1),
+    "dtql": ("alpha", 1),
+    "iql": ("beta", -1),
+    "srpo": ("beta", -1),
+    "td3bc": ("alpha", -1),
+}
+
+
+def agent(method: str, problem: Bandit, lam: float | int = 1, seed: int = 0) -> Agent:
+    """An untrained agent with its settings for the plane; train it by `train.fit`.
+
+    `lam` multiplies the method's own weight on staying with the data. ValueError for an unknown
+    method or lam <= 0.
+    """
+    build, settings = _named("method", method, METHODS)
+    check_positive("lam", lam)
+    if method in REGULARISATION:
+        name, sign = REGULARISATION[method]
+        settings = replace(settings, **{name: getattr(settings, name) * float(lam) ** sign})
+    return build(fitted(settings, problem), 1, 2, problem.limit, seed)
 
 
 def bandit(
@@ -97,3 +159,53 @@ def outcome(problem: Bandit, actions: Float[Tensor, "B 2"]) -> Outcome:
         float((actions - actions.mean(0)).square().sum(-1).mean().sqrt()),
         modes,
     )
+
+
+POLICIES: Mapping[str, Callable[..., Any]] = {
+    "Gaussian": partial(TanhGaussianPolicy, width=64, depth=2),
+    "implicit": partial(ImplicitPolicy, width=128),
+    "Dirac": partial(DiracPolicy, width=64),
+}
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "25 far": ("25gaussians", "far"),
+    "25 hard": ("25gaussians", "hard"),
+    "25 near": ("25gaussians", "near"),
+    "roll far": ("dtql_swissroll", "far"),
+    "roll near": ("dtql_swissroll", "near"),
+}
+# Method, policy, and what differs from the method's settings for the plane. SRPO's three weights
+# need strengths of their own: each beta is the least at which a slope of 1 along the diagonal
+# crosses the ridges between the 25 modes (the largest pulls towards the centre are .23, .62, 1.67).
+ROWS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "trust region": ("dtql", "Gaussian", {}),
+    "reverse KL, σ²": ("srpo", "Dirac", {"weight": variance_weight, "beta": 0.4}),
+    "reverse KL, 1": ("srpo", "Dirac", {"weight": unit_weight, "beta": 0.9}),
+    "reverse KL, α/σ": ("srpo", "Dirac", {"weight": kl_weight, "beta": 2.4}),
+}
+# Along the roll the distance grows by only a tenth per unit of arc: the official eta is 5 there.
+_LOOSER = {("trust region", "roll far"): {"alpha": 0.2}}
+
+
+def _named(what: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
+def panel(
+    row: str, column: str, seed: int = 0, policy: str | None = None, exact: bool = False
+) -> tuple[Bandit, Agent]:
+    """The problem and the untrained agent of one panel of DTQL's Fig. 3 and its added rows.
+
+    `policy` is one of `POLICIES`, None the row's own; with `exact` the behaviour is known. Train it
+    by `fit(agent, problem.source(seed))`. ValueError for unknown names.
+    """
+    method, usual, changes = _named("row", row, ROWS)
+    problem = bandit(*_named("column", column, COLUMNS))
+    network = _named("policy", usual if policy is None else policy, POLICIES)
+    build, settings = METHODS[method]
+    changes = {**changes, **_LOOSER.get((row, column), {}), "policy": network}
+    settings = fitted(replace(settings, **changes), problem)
+    if exact:
+        settings = with_exact_behaviour(settings, problem)
+    return problem, build(settings, 1, 2, problem.limit, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,6 +17,7 @@ from diffteach.nets import (
     DTQLDenoiser,
     Learner,
     Mish,
+    PlaneDenoiser,
     Policy,
     TanhGaussianPolicy,
     Value,
@@ -78,18 +79,24 @@ class DTQLConfig:
 
 
 PAPER = DTQLConfig()
+OFFICIAL = replace(
+    PAPER,
+    behaviour=BehaviourConfig(EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False, limit=1.0),
+)
 PLANE = DTQLConfig(
     alpha=1.0,
-    behaviour=BehaviourConfig(EDM()),
+    behaviour=BehaviourConfig(EDM(), network=partial(PlaneDenoiser, width=96)),
     critic=ExpectileConfig(
-        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
+        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=64, activation=Mish, norm=True)),
+        value=partial(Value, width=32),
         value_on_target=False,
     ),
     policy=partial(TanhGaussianPolicy, width=64, depth=2),
     lr=3e-3,
+    anneal=True,
     pretrain_steps=0,
-    steps=2000,
-    batch_size=512,
+    steps=1200,
+    batch_size=256,
     candidates=1,
 )
 

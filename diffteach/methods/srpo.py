@@ -12,7 +12,17 @@ from torch import Tensor
 
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour, Weight
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
-from diffteach.nets import Critics, DiracPolicy, Learner, Mish, Policy, ResNetDenoiser, seeded
+from diffteach.nets import (
+    Critics,
+    DiracPolicy,
+    Learner,
+    Mish,
+    PlaneDenoiser,
+    Policy,
+    ResNetDenoiser,
+    Value,
+    seeded,
+)
 from diffteach.objectives import score_regularization_grad, variance_weight
 from diffteach.schedule import VP, check_positive
 from diffteach.train import noise_stream
@@ -72,16 +82,17 @@ PAPER = SRPOConfig()
 OFFICIAL = replace(PAPER, baseline=False)
 PLANE = SRPOConfig(
     beta=1.0,
-    behaviour=BehaviourConfig(VP()),
+    behaviour=BehaviourConfig(VP(), network=partial(PlaneDenoiser, width=96)),
     critic=ExpectileConfig(
-        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True))
+        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=64, activation=Mish, norm=True)),
+        value=partial(Value, width=32),
     ),
     policy=partial(DiracPolicy, width=64),
-    lr=3e-3,
-    critic_steps=1000,
-    behaviour_steps=2000,
-    policy_steps=1000,
-    behaviour_batch=512,
+    lr=1e-2,
+    critic_steps=400,
+    behaviour_steps=1000,
+    policy_steps=600,
+    behaviour_batch=256,
 )
 
 
