@@ -293,6 +293,7 @@ def _own(
         "own_losses": Stack(losses(denoise, SCHEDULE, train, fresh, seed).numpy()),
     }
     now = f"moment(there, own, 0, knots, time, 0, {SHOWN})"
+    trail = f"trails(there, own, 0, knots, time, 0, {COPIES}, 1 + 0*alphas, 1)"
     layers = (
         layer(
             "heat",
@@ -304,6 +305,7 @@ def _own(
             label="log p_t below its peak",
         ),
         layer("points", 3, xy="train", color="ink", size=7, shape="ring", legend="training points"),
+        layer("path", 3, xy=trail, color="purple", width=1.6, when="back*(paths == 0)"),
         layer("points", 3, xy=now, color="ink", size=5, when="back == 0"),
         layer("points", 3, xy=now, color="purple", size=5, when="back", legend="yours, VP ODE"),
     )
