@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffteach import toys
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
-from diffteach.methods import bc, bcq, bear, diffusion_ql, dtql, iql, srpo, td3bc
+from diffteach.methods import bc, bcq, bear, diffusion_ql, dql_kl, dtql, iql, srpo, td3bc
 from diffteach.nets import DiracPolicy, ImplicitPolicy, TanhGaussianPolicy
 from diffteach.objectives import kl_weight, unit_weight, variance_weight
 from diffteach.schedule import check_positive
@@ -33,6 +33,7 @@ METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
     "bear": (bear.BEAR, bear.PLANE),
     "cvae_bc": (bc.CVAEBC, bc.CVAEBCConfig()),
     "diffusion_ql": (diffusion_ql.DiffusionQL, diffusion_ql.PLANE),
+    "dql_kl": (dql_kl.DQLKL, dql_kl.PLANE),
     "dtql": (dtql.DTQL, dtql.PLANE),
     "gaussian_bc": (bc.GaussianBC, bc.GaussianBCConfig()),
     "iql": (iql.IQL, iql.PLANE),
@@ -91,6 +92,7 @@ def with_exact_behaviour(settings: Any, problem: Bandit) -> Any:
 # or farther (-1). Methods that are not named have no such weight.
 REGULARISATION: Mapping[str, tuple[str, int]] = {
     "diffusion_ql": ("eta", -1),
+    "dql_kl": ("alpha", 1),
     "dtql": ("alpha", 1),
     "iql": ("beta", -1),
     "srpo": ("beta", -1),

@@ -11,12 +11,15 @@ from diffteach.methods.bc import (
 from diffteach.methods.bcq import BCQ, BCQConfig
 from diffteach.methods.bear import BEAR, BEARConfig
 from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
+from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.srpo import SRPO, SRPOConfig
 from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "DQLKL",
+    "DQLKLConfig",
     "BCQ",
     "BEAR",
     "CVAEBC",

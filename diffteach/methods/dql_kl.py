@@ -1,0 +1,226 @@
+"""DQL-KL: an implicit policy pulled to a diffusion behaviour by a reverse KL (DTQL's baseline).
+
+The KL of Diff-Instruct, VSD and DMD: a second diffusion model, the fake score, follows the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from diffteach.behaviour import Behaviour, BehaviourConfig, KnownBehaviour
+from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
+from diffteach.nets import (
+    Critics,
+    DTQLDenoiser,
+    ImplicitPolicy,
+    Learner,
+    Mish,
+    Policy,
+    Value,
+    dtql_critics,
+    ema_update,
+    seeded,
+)
+from diffteach.objectives import dmd_grad, kl_weight, score_regularization_grad, vsd_grad
+from diffteach.sampling import softmax_of
+from diffteach.schedule import EDM, check_count
+from diffteach.train import noise_stream
+from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
+
+
+def kl_pull(
+    real: Denoise,
+    fake: Denoise,
+    schedule: Schedule,
+    act: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+) -> Float[Tensor, "B A"]:
+    """2 alpha/sigma (eps_real - eps_fake): descends 2 E_t KL(pi_t || mu_t) (DTQL Eq. 8).
+
+    Averaged over A and at DTQL's noise levels it is on the trust region's scale: equal to it for a
+    policy of one action, and otherwise without its penalty on the policy's spread.
+    """
+    return vsd_grad(real, fake, schedule, act, t, eps, 2 * kl_weight(schedule, t))
+
+
+def spreadless_pull(
+    real: Denoise,
+    fake: Denoise,
+    schedule: Schedule,
+    act: Float[Tensor, "B A"],
+    t: Shaped[Tensor, " B"],
+    eps: Float[Tensor, "B A"],
+) -> Float[Tensor, "B A"]:
+    """2 alpha/sigma (eps_real - eps), SRPO's pull: without the fake score no entropy is kept."""
+    return score_regularization_grad(real, schedule, act, t, eps, 2 * kl_weight(schedule, t))
+
+
+@dataclass(frozen=True)
+class DQLKLConfig:
+    """Settings of `DQLKL`; the defaults are those of hopper-medium without its rate decay."""
+
+    alpha: float | int = 5.0
+    """multiplies the KL against Q (Eq. 8): larger stays closer to the data"""
+    pull: Callable[..., Tensor] = kl_pull
+    """the KL's gradient on the action, a function of (real, fake, schedule, act, t, eps): kl_pull
+    (paper), dmd_grad (official code) or spreadless_pull (SRPO's, without entropy)"""
+    behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
+        EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False
+    )
+    """the diffusion model of the data"""
+    fake: BehaviourConfig | KnownBehaviour = BehaviourConfig(
+        EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False
+    )
+    """the diffusion model of the policy's actions, the fake score; same schedule"""
+    critic: ExpectileConfig | KnownQ = ExpectileConfig(
+        q=DoubleQConfig(network=dtql_critics),
+        value=partial(Value, depth=3, activation=Mish),
+        value_on_target=False,
+    )
+    """IQL's critic with V on the online Q, as for DTQL"""
+    policy: Callable[..., Policy] = ImplicitPolicy
+    """called as policy(obs_dim, act_dim, act_limit)"""
+    lr: float | int = 3e-4
+    """Adam's learning rate of the policy"""
+    anneal: bool = False
+    """a cosine takes the policy's rate to 0 over all steps"""
+    pretrain_steps: int = 50_000
+    """steps of critic and behaviour before the policy joins; fake score and implicit policy start
+    from the behaviour that results, if their networks are of its kind"""
+    steps: int = 1_000_000
+    """steps of all together"""
+    batch_size: int = 256
+    """rows per step"""
+    candidates: int = 1024
+    """actions per state of which `act` draws one by softmax(Q); 1 acts by the policy alone"""
+
+    def __post_init__(self) -> None:
+        check_count("candidates", self.candidates)
+        if self.fake.schedule != self.behaviour.schedule:
+            raise ValueError(
+                f"fake must have the behaviour's schedule {self.behaviour.schedule}, "
+                f"got {self.fake.schedule}"
+            )
+
+
+PAPER = DQLKLConfig()
+OFFICIAL = replace(PAPER, pull=dmd_grad)
+PLANE = DQLKLConfig(
+    alpha=1.0,
+    behaviour=BehaviourConfig(EDM()),
+    fake=BehaviourConfig(EDM(), lr=3e-3, anneal=False),
+    critic=ExpectileConfig(
+        q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
+        value_on_target=False,
+    ),
+    policy=partial(ImplicitPolicy, width=128),
+    lr=1e-3,
+    anneal=True,
+    pretrain_steps=0,
+    steps=2000,
+    batch_size=256,
+    candidates=1,
+)
+
+
+class DQLKL:
+    """Critic, behaviour, policy and fake score trained together; no reverse process is ever run."""
+
+    def __init__(
+        self,
+        config: DQLKLConfig,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
+        self.critic = config.critic.build(*size, steps, seed, device)
+        self.behaviour = config.behaviour.build(*size, steps, seed, device)
+        self.fake = config.fake.build(*size, config.steps, seed + 1, device)
+        with seeded(seed):
+            self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
+        anneal = config.steps if config.anneal else None
+        self.learner = Learner(self.policy.parameters(), config.lr, anneal)
+        self.schedule = config.behaviour.schedule
+        self.noise = noise_stream(
+            self.schedule.sample_time, act_dim, "policy", seed, device, noises=3
+        )
+        self.chance = torch.Generator(device).manual_seed(seed)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """ "pretrain", critic and behaviour, then "policy", all four."""
+        config = self.config
+        return (
+            Stage("pretrain", config.pretrain_steps, config.batch_size, self.pretrain_step),
+            Stage("policy", config.steps, config.batch_size, self.joint_step),
+        )
+
+    def pretrain_step(self, batch: Batch) -> Metrics:
+        """One step of the critic and one of the behaviour, whose weights the others inherit."""
+        metrics = {**self.critic.step(batch), **self.behaviour.step(batch)}
+        self.inherit()
+        return metrics
+
+    def inherit(self) -> None:
+        """Fake score and implicit policy become copies of the behaviour, where they are its kind.
+
+        The official policy takes DTQL's body without its preconditioning, so it does not start as
+        a denoiser.
+        """
+        if not (isinstance(self.behaviour, Behaviour) and isinstance(self.fake, Behaviour)):
+            return
+        kinds = [(c.network, c.data_scale) for c in (self.behaviour.config, self.fake.config)]
+        if kinds[0] == kinds[1]:
+            ema_update(self.fake.net, self.behaviour.net, 1)
+        if isinstance(self.policy, ImplicitPolicy) and isinstance(self.behaviour.net, DTQLDenoiser):
+            ema_update(self.policy.body, self.behaviour.net.body, 1)
+
+    def joint_step(self, batch: Batch) -> Metrics:
+        """One step of critic, behaviour, policy and fake score, in the official order."""
+        t, eps, latent, fresh = self.noise.take(len(batch.obs))
+        metrics = {**self.critic.step(batch), **self.behaviour.step(batch)}
+        metrics |= self.policy_step(batch.obs, t, eps, latent)
+        with torch.no_grad():
+            act = self.policy.draw(batch.obs, fresh)
+        fake = self.fake.step(batch._replace(act=act))
+        return {**metrics, **{f"fake_{name}": value for name, value in fake.items()}}
+
+    def policy_step(
+        self,
+        obs: Float[Tensor, "B S"],
+        t: Shaped[Tensor, " B"],
+        eps: Float[Tensor, "B A"],
+        latent: Float[Tensor, "B A"],
+    ) -> Metrics:
+        """One step down alpha KL - min Q; the KL is known by its gradient alone."""
+        act = self.policy.draw(obs, latent)
+        real, fake = self.behaviour.denoise(obs), self.fake.denoise(obs)
+        pull = self.config.pull(real, fake, self.schedule, act.detach(), t, eps)
+        q = self.critic.online(obs, act).amin(0).mean()
+        self.learner.step(self.config.alpha * (pull * act).mean(-1).mean() - q)
+        return {"q": q.detach(), "pull": pull.square().sum(-1).mean().sqrt()}
+
+    def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
+        """One of `candidates` actions of the policy, drawn by the softmax of the least slow Q."""
+        count = self.config.candidates
+        shape = (count * len(obs), self.act_dim)
+        latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
+        with torch.no_grad():
+            acts = self.policy.draw(obs.repeat(count, 1), latent).unflatten(0, (count, len(obs)))
+            if count == 1:
+                return acts[0]
+            values = self.critic.target(obs, acts).amin(0)
+        return softmax_of(acts, values, self.chance)
+
+    explore = act
