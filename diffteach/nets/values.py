@@ -9,8 +9,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffteach.nets.denoisers import PlaneFeatures, precondition
-from diffteach.nets.layers import Activation, Mish, mlp
+from diffteach.nets.denoisers import precondition
+from diffteach.nets.layers import Activation, Mish, Sinusoidal, mlp
 from diffteach.types import Schedule
 
 
@@ -95,7 +95,10 @@ class Value(nn.Module):
 class NoisyEnergy(nn.Module):
     """Energy of noisy actions: (x_t (*M, B, A), t (B,), obs (#B, S)) -> (*M, B).
 
-    QGPO's is four layers of 256 with SiLU; what it sees here is preconditioned.
+    QGPO's is four layers of 256 with SiLU. This one fades with the noise as the true energy does,
+    whose gradient for Gaussian data and linear Q is alpha data_scale^2/v times a constant: small
+    errors at high noise would move samples far. Its gradient is what counts, so it lacks the steep
+    waves of `PlaneDenoiser`.
     """
 
     def __init__(
@@ -110,9 +113,8 @@ class NoisyEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.schedule, self.data_scale = schedule, data_scale
-        self.features = PlaneFeatures()
-        sizes = (self.features.width(obs_dim, act_dim), *[width] * depth, 1)
-        self.body = mlp(sizes, activation)
+        self.level = Sinusoidal(8)
+        self.body = mlp((act_dim + 8 + obs_dim, *[width] * depth, 1), activation)
 
     def forward(
         self,
@@ -126,4 +128,5 @@ class NoisyEnergy(nn.Module):
             obs.expand(*lead, -1).reshape(-1, obs.shape[-1]),
         )
         scaled = precondition(self.schedule, self.data_scale, rows, t.expand(lead).reshape(-1))
-        return self.body(self.features(scaled, seen)).reshape(lead)
+        features = torch.cat([scaled.x, self.level(scaled.level), seen], -1)
+        return (scaled.gain * self.body(features)).reshape(lead)
