@@ -203,6 +203,76 @@ def test_matched_units_give_every_method_the_true_scores_curvature():
     assert lesson["gain_hold"] < lesson["gain_match"]
 
 
+def test_units_scale_each_method_by_its_own_gain(lesson):
+    lesson.reset().set(units="paper's own")
+    own = {name: lesson[f"pull_{name}"] for name in ("srpo", "dtql", "hold")}
+    lesson.set(units="matched curvature")
+    gains = {"srpo": "gain_omega", "dtql": "gain_match", "hold": "gain_hold"}
+    for name, gain in gains.items():
+        np.testing.assert_allclose(lesson[f"pull_{name}"], lesson[gain] * own[name])
+    std = 0.125**0.5
+    matched = 1 / (std**2 * bands.curvature(bands.matched_law(SCHEDULE), std))
+    frozen = 1 / (std**2 * bands.curvature(bands.frozen_law(SCHEDULE), std))
+    np.testing.assert_allclose(
+        [lesson["gain_match"], lesson["gain_hold"]], [matched, frozen], rtol=0.02
+    )
+
+
+def test_the_slider_goes_straight_from_one_pull_to_the_other(lesson):
+    lesson.reset()
+    ends = []
+    for morph in (0.0, 1.0):
+        ends.append(lesson.set(morph=morph)["pull_srpo"])
+    for morph in (0.25, 0.5):
+        expected = (1 - morph) * ends[0] + morph * ends[1]
+        np.testing.assert_allclose(lesson.set(morph=morph)["pull_srpo"], expected, rtol=1e-6)
+
+
+def test_what_the_sentence_measures(lesson):
+    lesson.reset().set(probe=(1.1, 2.4))
+    pull, held = lesson["pull_dtql"], lesson["pull_hold"]
+    cosine = pull @ held / np.linalg.norm(pull) / np.linalg.norm(held)
+    assert lesson["held_turned"] == pytest.approx(np.degrees(np.arccos(cosine)))
+    assert lesson["held_ratio"] == pytest.approx(np.linalg.norm(held) / np.linalg.norm(pull))
+    for name in ("srpo", "dtql"):
+        path = lesson[f"path_{name}"]
+        np.testing.assert_allclose(path[0], (1.1, 2.4))
+        np.testing.assert_array_equal(lesson[f"end_{name}"], path[-1])
+        gap = np.linalg.norm(MODES - path[-1], axis=1).min()
+        assert lesson[f"far_{name}"] == pytest.approx(gap, abs=2e-3)
+        # The action rests there: lambda times the pull and the slope of Q balance.
+        lesson.set(probe=tuple(path[-1]))
+        left = lesson["to_q"] + lesson["lam"] * lesson[f"pull_{name}"]
+        assert np.linalg.norm(left) < 0.05 * np.linalg.norm(lesson["to_q"])
+        lesson.set(probe=(1.1, 2.4))
+
+
+def test_arrows_have_one_scale_and_end_where_their_counterparts_do(lesson):
+    lesson.reset().set(lam=2.0, probe=(1.5, 0.2))
+    forces = {"∇Q": lesson["to_q"]}
+    forces |= {"SRPO": 2 * lesson["pull_srpo"], "DTQL": 2 * lesson["pull_dtql"]}
+    forces["DTQL, D frozen"] = 2 * lesson["pull_hold"]
+    longest = max(np.linalg.norm(f) for f in forces.values())
+    for panel, reach in ((0, 0.36 * lesson["half"]), (1, 1.0)):
+        drawn = {
+            entry.legend: lesson.of(entry.data["uv"])[0]
+            for entry in lesson.scene.layers
+            if entry.panel == panel and entry.kind == "arrows"
+        }
+        assert drawn.keys() == forces.keys()
+        for legend, uv in drawn.items():
+            np.testing.assert_allclose(uv, reach * forces[legend] / longest, err_msg=legend)
+    tips = [e for e in lesson.scene.layers if e.panel == 1 and e.kind in ("points", "path")]
+    vsd = next(e for e in tips if e.kind == "points")
+    np.testing.assert_allclose(lesson.of(vsd.data["xy"])[0], forces["SRPO"] / longest)
+    for entry, legend in zip(
+        (e for e in tips if e.kind == "path"), ("SRPO", "DTQL", "DTQL, D frozen"), strict=True
+    ):
+        line = lesson.of(entry.data["xy"])
+        np.testing.assert_array_equal(line[0], 0)
+        np.testing.assert_allclose(line[1], forces[legend] / longest, atol=2e-3)
+
+
 def test_vsd_of_a_dirac_is_srpo(lesson):
     lesson.reset().set(omega="1", units="paper's own", probe=(1.8, 0.9))
     schedule, n = VP(), 200_000
