@@ -95,6 +95,7 @@ REGULARISATION: Mapping[str, tuple[str, int]] = {
     "dql_kl": ("alpha", 1),
     "dtql": ("alpha", 1),
     "iql": ("beta", -1),
+    "qgpo": ("beta", -1),
     "srpo": ("beta", -1),
     "td3bc": ("alpha", -1),
 }

@@ -1,0 +1,258 @@
+"""QGPO: a diffusion behaviour guided by the energy of noisy actions, learned by CEP (ICML 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffteach.behaviour import BehaviourConfig, KnownBehaviour
+from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, seeded
+from diffteach.objectives import contrastive_energy_loss
+from diffteach.sampling import initial_noise, sample
+from diffteach.schedule import VP, check_count, check_positive, guided
+from diffteach.train import Stream, noise_stream
+from diffteach.types import Batch, Metrics, QFunction, Stage
+
+Energy = Callable[[Tensor, Tensor], Tensor]
+
+
+def self_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
+    """Softmax over a state's M actions: the official weights, whose optimum is off by O(1/M)."""
+    return torch.softmax(log_weight, 0)
+
+
+def batch_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
+    """exp(beta Q) over its mean in the whole batch: exact for any M where states are alike."""
+    return torch.softmax(log_weight.flatten(), 0).reshape(log_weight.shape) * log_weight[0].numel()
+
+
+def naive_energy(q: QFunction, beta: float | int) -> Energy:
+    """beta Q(x_t), the value of the noisy action itself: what guidance is often taken for.
+
+    Its gradient is right at no level but the clean one (CEP Sec. 3); where Q is piecewise constant
+    it is 0 and guides nothing.
+    """
+
+    def energy(x_t: Tensor, t: Tensor) -> Tensor:
+        return beta * q(x_t)
+
+    return energy
+
+
+@dataclass(frozen=True)
+class QGPOConfig:
+    """Settings of `QGPO`; the defaults are the official ones on locomotion."""
+
+    beta: float | int = 3.0
+    """the target is mu exp(beta Q); larger is greedier ("alpha" in the official code)"""
+    scale: float | int = 1.0
+    """multiplies the guidance when acting; exact at 1 alone, tuned per task in the paper"""
+    weight: Callable[[Tensor], Tensor] = self_normalised
+    """contrastive weights (M, B) of beta Q (M, B): self_normalised or batch_normalised"""
+    supports: int = 16
+    """actions of the behaviour per state, M (32 on AntMaze)"""
+    target_beta: float | int = 1.0
+    """V(s') is the mean of Q over the supports, weighted by softmax(target_beta Q)"""
+    sample_steps: int = 8
+    """noise levels of the reverse flow, of two evaluations each but the last (15 in all)"""
+    behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
+        VP(), network=ResNetDenoiser, lr=1e-4, anneal=False
+    )
+    """the diffusion model; the official network is a residual one with a narrow waist"""
+    critic: DoubleQConfig | KnownQ = DoubleQConfig(network=partial(Critics, depth=3))
+    """the Q networks"""
+    energy: Callable[..., nn.Module] = partial(NoisyEnergy, width=256, depth=4, activation=nn.SiLU)
+    """called as energy(obs_dim, act_dim, schedule, data_scale)"""
+    data_scale: float | int = 0.5
+    """root mean square of the action coordinates for the energy's network where the behaviour is
+    known; else the behaviour's is taken"""
+    lr: float | int = 3e-4
+    """Adam's learning rate of the energy"""
+    anneal: bool = False
+    """a cosine takes the energy's rate to 0"""
+    behaviour_steps: int = 600_000
+    """steps of the first stage"""
+    support_steps: int = 245
+    """steps of the second: batches for which support actions are drawn, once (about 1M rows)"""
+    critic_steps: int = 500_000
+    """steps of the third"""
+    energy_steps: int = 1_000_000
+    """steps of the fourth"""
+    behaviour_batch: int = 4096
+    """rows for the behaviour, and for drawing supports"""
+    batch_size: int = 256
+    """rows for critic and energy"""
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "target_beta", "data_scale"):
+            check_positive(name, getattr(self, name))
+        check_count("supports", self.supports, 2)
+        check_count("sample_steps", self.sample_steps)
+        if not self.scale >= 0:
+            raise ValueError(f"scale must not be negative, got {self.scale}")
+
+
+PAPER = QGPOConfig()
+PLANE = QGPOConfig(
+    beta=1.0,
+    supports=16,
+    behaviour=BehaviourConfig(VP()),
+    critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
+    energy=NoisyEnergy,
+    lr=3e-3,
+    anneal=True,
+    behaviour_steps=2000,
+    support_steps=4,
+    critic_steps=1000,
+    energy_steps=1000,
+    behaviour_batch=512,
+    batch_size=64,
+)
+
+
+class Bank:
+    """Transitions with actions of the behaviour at both of their states, filled batch by batch."""
+
+    def __init__(self, *columns: Tensor) -> None:
+        self.columns, self.filled = columns, 0
+
+    def put(self, *columns: Tensor) -> None:
+        """Appends rows."""
+        rows = slice(self.filled, self.filled + len(columns[0]))
+        for mine, new in zip(self.columns, columns, strict=True):
+            mine[rows] = new
+        self.filled = rows.stop
+
+    def take(self, share: Float[Tensor, " B"]) -> list[Tensor]:
+        """Rows at shares in [0, 1) of what is there; ValueError while that is nothing."""
+        if not self.filled:
+            raise ValueError("support_steps must be at least 1 for critic and energy, got 0")
+        row = (share * self.filled).long()
+        return [column[row] for column in self.columns]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All rows, and how many are filled."""
+        return {"columns": list(self.columns), "filled": self.filled}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Holds the stored rows; ValueError for rows of another shape."""
+        self.filled = state_dict["filled"]
+        for mine, stored in zip(self.columns, state_dict["columns"], strict=True):
+            if mine.shape != stored.shape:
+                raise ValueError(f"the bank has shape {mine.shape}, got {stored.shape}")
+            mine.copy_(stored)
+
+
+class QGPO:
+    """Four stages: behaviour, its supports, critic, energy; acts by one guided reverse flow."""
+
+    def __init__(
+        self,
+        config: QGPOConfig,
+        obs_dim: int,
+        act_dim: int,
+        act_limit: float | int | None = 1.0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        size = obs_dim, act_dim
+        self.behaviour = config.behaviour.build(*size, config.behaviour_steps, seed, device)
+        self.schedule = config.behaviour.schedule
+        self.critic = config.critic.build(*size, config.critic_steps, seed, device)
+        scale = getattr(config.behaviour, "data_scale", config.data_scale)
+        with seeded(seed):
+            self.net = config.energy(*size, self.schedule, scale).to(device)
+        anneal = config.energy_steps if config.anneal else None
+        self.learner = Learner(self.net.parameters(), config.lr, anneal)
+        rows = config.support_steps * config.behaviour_batch
+        shapes = ((obs_dim,), (act_dim,), (), (obs_dim,), (), *[(config.supports, act_dim)] * 2)
+        self.bank = Bank(*(torch.zeros(rows, *shape, device=device) for shape in shapes))
+        self.lots = Stream(_shares, "bank", seed, device)
+        self.noise = noise_stream(
+            self.schedule.sample_time, act_dim, "energy", seed, device, config.supports
+        )
+        self.chance = torch.Generator(device).manual_seed(seed)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """ "behaviour", "support", "critic" and "energy"; the last two read the second's bank."""
+        config = self.config
+        wide, narrow = config.behaviour_batch, config.batch_size
+        return (
+            Stage("behaviour", config.behaviour_steps, wide, self.behaviour.step),
+            Stage("support", config.support_steps, wide, self.support_step),
+            Stage("critic", config.critic_steps, narrow, self.critic_step),
+            Stage("energy", config.energy_steps, narrow, self.energy_step),
+        )
+
+    def support_step(self, batch: Batch) -> Metrics:
+        """Draws supports for a batch and keeps both (official code: once for the whole data)."""
+        here, there = (self.supports(obs) for obs in (batch.obs, batch.next_obs))
+        self.bank.put(*batch, here, there)
+        return {}
+
+    def supports(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B M A"]:
+        """Actions of the behaviour at each state."""
+        count = self.config.supports
+        return self.draw(obs.repeat_interleave(count, 0), 0).unflatten(0, (len(obs), count))
+
+    def rows(self, n: int) -> tuple[Batch, Float[Tensor, "M B A"], Float[Tensor, "M B A"]]:
+        """n rows of the bank: transitions, and supports of their two states."""
+        *batch, here, there = self.bank.take(*self.lots.take(n))
+        return Batch(*batch), here.transpose(0, 1), there.transpose(0, 1)
+
+    def critic_step(self, batch: Batch) -> Metrics:
+        """One step of Q on as many rows of the bank: in-support softmax Q-learning (CEP Sec. 4)."""
+        rows, _, support = self.rows(len(batch.act))
+        with torch.no_grad():
+            q = self.critic.target(rows.next_obs, support).amin(0)
+            next_value = (torch.softmax(self.config.target_beta * q, 0) * q).sum(0)
+        return self.critic.step(rows, next_value)
+
+    def energy_step(self, batch: Batch) -> Metrics:
+        """One step of the contrastive loss on as many rows of the bank."""
+        rows, support, _ = self.rows(len(batch.act))
+        t, *eps = self.noise.take(len(batch.act))
+        with torch.no_grad():
+            value = self.critic.target(rows.obs, support).amin(0)
+        weight, energy = self.config.weight(self.config.beta * value), self.energy(rows.obs)
+        noise = torch.stack(eps)
+        loss = contrastive_energy_loss(energy, self.schedule, support, t, noise, weight).mean()
+        self.learner.step(loss)
+        return {"energy_loss": loss.detach(), "q": value.mean()}
+
+    def energy(self, obs: Float[Tensor, "#B S"]) -> Energy:
+        """f(x_t, t), the learned log E[exp(beta Q(x_0)) | x_t] at given observations."""
+
+        def bound(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.net(x_t, t, obs)
+
+        return bound
+
+    def draw(self, obs: Float[Tensor, "B S"], scale: float | int) -> Float[Tensor, "B A"]:
+        """Actions of the behaviour, guided with a given scale; 0 is the behaviour."""
+        denoise = self.behaviour.denoise(obs)
+        if scale:
+            denoise = guided(denoise, self.schedule, self.energy(obs), scale)
+        noise = initial_noise(self.schedule, len(obs), self.act_dim, self.chance)
+        return sample(
+            denoise, self.schedule, noise, self.config.sample_steps, self.chance, self.act_limit
+        )
+
+    def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
+        """One guided action per state, unfiltered."""
+        return self.draw(obs, self.config.scale)
+
+    explore = act
+
+
+def _shares(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    return (torch.rand(n, generator=generator, device=generator.device),)
