@@ -67,7 +67,7 @@ CONTROLS.choice = (param, view) => {
     return { element: make("div", { class: "dt-control" }, head, ...paperLine(param)), show: (v) => (text.textContent = v) };
   }
   const pick = (v) => (param.kernel ? view.ask(param.name, v) : (view.change(param.name, v), view.settle()));
-  if (param.options.length > 4 || param.options.join("").length > 34) {
+  if (param.drawn || param.options.length > 4 || param.options.join("").length > 34) {
     const options = new Set([...param.options, ...(param.drawn ? view.host.drawn : [])]);
     const input = make("select", { id, onchange: () => pick(input.value) });
     input.append(...[...options].map((o) => make("option", { value: o }, o)));
