@@ -103,6 +103,7 @@ def _stacks(density: str, reward: str, seed: int, size: int) -> Mapping[str, Sta
         "floor": Stack(np.array(float(floor))),
         "data": Stack(data.points[:SHOWN].numpy()),
         "paid": Stack(data.reward[:SHOWN].numpy()),
+        "peak": Stack(np.array(high)),
         "errors": Stack(torch.stack(errors, 1).clamp(min=1e-5).numpy(), heads),
         "knots": Stack(np.array(KNOTS)),
         "fence": Stack(fence.reshape(size, size).numpy()),
@@ -181,7 +182,7 @@ def _layers(own: bool) -> tuple[Layer, ...]:
         ),
         layer("line", 2, x="outline", y="histogram(values, edges)", color="ink"),
         layer("rule", 2, x="v", color="blue", width=2, legend="V"),
-        layer("rule", 2, x="highest(values)", color="muted", dash=True, legend="best of the data"),
+        layer("rule", 2, x="peak", color="muted", dash=True, legend="best of the data"),
         layer("rule", 2, x="promise", color="vermilion", legend="max Q", when="revealed"),
         *(() if own else chart),
     )
@@ -228,7 +229,7 @@ READOUTS: tuple[Readout, ...] = (
     Readout("log p at the probe", "at(logp, probe)", ".2f"),
     Readout("over-estimate at max Q", "over", ".3f", "revealed"),
     Readout("over-estimate, regularised", "over_chosen", ".3f", "revealed"),
-    Readout("best reward in the data", "highest(paid)", ".3f"),
+    Readout("best reward in the data", "peak", ".3f"),
     Readout("V of the true values", "expectile(paid, tau)", ".3f"),
 )
 
