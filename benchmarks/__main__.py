@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import library, screen
+from benchmarks import library, samplers, screen
 
 Row = tuple[str, float, str, str]
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "frame": library.first_frame,
     "field": library.trust_region_field,
     "training": library.training,
+    "samplers": samplers.toys,
     "page": screen.pages,
     "lab": screen.jupyterlab,
     "notebooks": library.notebooks,

@@ -5,6 +5,7 @@ The only one of these samplers whose density is known, and with it the target's 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffteach.boltzmann.energy import Energy
+from diffteach.boltzmann.learning import check_share
 from diffteach.boltzmann.metrics import effective_sample_size
-from diffteach.nets import descend, mlp, seeded
+from diffteach.nets import descend, ema_update, mlp, seeded
 from diffteach.schedule import check_count, check_positive
 from diffteach.types import Metrics
 
@@ -133,8 +135,10 @@ class FABConfig:
     """standard deviation of a Metropolis move, in data_scale"""
     batch_size: int = 512
     """points of a gradient step (official: 128)"""
-    lr: float | int = 1e-3
+    lr: float | int = 5e-4
     """Adam's rate (official: 1e-4)"""
+    average: float | int = 0.01
+    """share of a step's weights in the running average that draws the samples (official: none)"""
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "batch_size"):
@@ -142,6 +146,7 @@ class FABConfig:
         check_count("levels", self.levels, 0)
         for name in ("data_scale", "move", "lr"):
             check_positive(name, getattr(self, name))
+        check_share("average", self.average)
 
 
 class FAB:
@@ -154,6 +159,7 @@ class FAB:
         with seeded(seed):
             flow = RealNVP(energy.dim, config.data_scale, config.layers, config.width)
         self.flow = flow.to(device)
+        self.average = copy.deepcopy(self.flow).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=config.lr, fused=True)
         self.chance = torch.Generator(device).manual_seed(seed)
 
@@ -167,18 +173,19 @@ class FAB:
             )
         loss = -(torch.softmax(log_weight, 0) * self.flow.log_prob(x)).sum()
         descend(self.optimizer, loss)
+        ema_update(self.average, self.flow, config.average)
         rows = effective_sample_size(log_weight)
         return {"loss": loss.detach(), "rows": rows, "accepted": accepted}
 
     def sample(self, n: int) -> Float[Tensor, "n A"]:
         """n points of the flow; asks the energy nothing."""
         with torch.no_grad():
-            return self.flow.sample(n, self.chance)
+            return self.average.sample(n, self.chance)
 
     def log_prob(self, x: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         """The flow's log-density."""
         with torch.no_grad():
-            return self.flow.log_prob(x)
+            return self.average.log_prob(x)
 
     def assess(self, n: int) -> Metrics:
         """From n points of the flow: their effective share, and the log of the integral of exp(E).

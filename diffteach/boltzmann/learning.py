@@ -15,6 +15,12 @@ from diffteach.schedule import check_count, check_positive
 from diffteach.types import Denoise, Schedule
 
 
+def check_share(name: str, value: float | int) -> None:
+    """ValueError unless 0 < value <= 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must lie in (0, 1], got {value}")
+
+
 @dataclass(frozen=True)
 class LearnerConfig:
     """The denoiser and its training, the same for every sampler that learns one."""
@@ -35,8 +41,7 @@ class LearnerConfig:
         check_count("batch_size", self.batch_size)
         check_positive("data_scale", self.data_scale)
         check_positive("lr", self.lr)
-        if not 0 < self.average <= 1:
-            raise ValueError(f"average must lie in (0, 1], got {self.average}")
+        check_share("average", self.average)
 
 
 class Memory(nn.Module):
