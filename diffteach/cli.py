@@ -16,6 +16,8 @@ from diffteach.explore.page import index
 def write_page(link: str, out: Path | None) -> Path:
     """Write the page of a lesson or of a permalink; by default NAME.html in this folder."""
     lesson = open_link(link)
+    if lesson.film is not None:
+        lesson.finish()
     return lesson.page(out or Path(f"{lesson.scene.name}.html"))
 
 
@@ -26,6 +28,9 @@ def write_pages(folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     lessons: list[Explorable] = [lesson() for lesson in LESSONS.values()]
+    for lesson in lessons:
+        if lesson.film is not None:
+            lesson.finish()
     pages = [lesson.page(folder / f"{lesson.scene.name}.html") for lesson in lessons]
     entries = [(page.name, lesson.scene.title) for page, lesson in zip(pages, lessons, strict=True)]
     return [*pages, index(entries, folder / "index.html")]

@@ -165,6 +165,13 @@ class Explorable:
             self._changed()
         return self
 
+    def finish(self) -> Explorable:
+        """Show the film's last scene."""
+        self.advance()
+        while self.state == "running":
+            self.advance()
+        return self
+
     def request(self, strokes: Any = None, **values: Any) -> None:
         """Like `set` and `draw`, for a view: what goes wrong is shown in the strip."""
         self._own_error = ""

@@ -13,6 +13,7 @@ from diffteach.explore.lessons.noise_and_scores import noise_and_scores
 from diffteach.explore.lessons.noising import noising
 from diffteach.explore.lessons.one_point import one_point
 from diffteach.explore.lessons.score_regularization import score_regularization
+from diffteach.explore.lessons.training import training
 from diffteach.explore.lessons.trust_region import trust_region
 from diffteach.explore.lessons.why_regularize import why_regularize
 
@@ -24,6 +25,7 @@ LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "score_regularization": score_regularization,
     "trust_region": trust_region,
     "one_point": one_point,
+    "training": training,
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "one_point",
     "open_link",
     "score_regularization",
+    "training",
     "trust_region",
     "why_regularize",
 ]
