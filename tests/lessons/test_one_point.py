@@ -327,6 +327,8 @@ def test_srpos_arrow_waits_for_the_guess():
     shown = {entry.legend for entry in lesson.scene.layers if lesson.frame().shows(entry)}
     assert "SRPO" not in shown
     assert "DTQL" in shown
+    others = [lesson["to_q"], 3 * lesson["pull_dtql"], 3 * lesson["pull_hold"]]
+    assert lesson["longest"] == pytest.approx(max(np.linalg.norm(v) for v in others))
     end = lesson["end_srpo"]
     assert lesson.predict(float(end[0]), float(end[1])) == pytest.approx(0, abs=1e-6)
     assert "where there is no data" in lesson.words
