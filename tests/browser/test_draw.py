@@ -41,6 +41,11 @@ window.tell = function (said) {
 """
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def model_page(chromium, folder, explorable, **options):
     """A page with the widget's own JavaScript and no kernel behind its model."""
     canvas = explorable.widget
