@@ -34,7 +34,8 @@ from diffteach.boltzmann import (
     smoothed_density,
     uniform_proposal,
 )
-from diffteach.sampling import initial_noise, sample
+from diffteach.boltzmann.idem import reverse_sde
+from diffteach.sampling import initial_noise, sample, time_grid
 from diffteach.schedule import EDM, perturb
 from diffteach.toys import GaussianMixture, density
 
@@ -296,6 +297,34 @@ def test_raw_weights_take_energies_of_any_height() -> None:
         sampler = RSSM(RSSMConfig(learner=SMALL, particles=3, pool=320), given)
         found.append(torch.stack([sampler.step()["loss"] for _ in range(5)]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=0)
+
+
+def test_steep_energies_pull_no_harder_than_max_score() -> None:
+    """Norms of targets end at max_score sigma/data_scale; these gradients are a million long."""
+    steep = Energy(lambda x: x.sum(-1), grad=lambda x: torch.full_like(x, 1e6))
+    schedule = EDM(sigma_min=0.5, sigma_max=4.0)
+    settings = {"particles": 2, "buffer": 20, "fresh": 10, "learner": SMALL}
+    loose, tight = (
+        IDEM(IDEMConfig(schedule, max_score=limit, **settings), steep).step()["loss"]
+        for limit in (3200.0, 32.0)
+    )
+    # The mean of sigma^2 under evenly spread log sigma, times 1000^2 and 10^2.
+    mean = (4**2 - 0.5**2) / (2 * math.log(8))
+    assert float(loose) == pytest.approx(1e6 * mean, rel=0.5)
+    assert float(tight) == pytest.approx(1e2 * mean, rel=0.5)
+
+
+def test_the_reverse_sde_of_the_exact_denoiser_draws_the_target() -> None:
+    law, schedule = sdac(), EDM(sigma_min=0.03, sigma_max=80.0)
+    generator = torch.Generator().manual_seed(0)
+    noise = initial_noise(schedule, 10_000, 2, generator)
+    times = time_grid(schedule, 80, 1e4)
+    ratios = times[1:] / times[:-1]
+    torch.testing.assert_close(ratios, ratios[:1].expand(79), rtol=1e-2, atol=0)
+    chain = list(reverse_sde(law.denoiser(schedule), schedule, noise, times, generator))
+    assert len(chain) == 80
+    kl, error = scores(chain[-1])
+    assert kl < 0.02 and error < 0.03
 
 
 def test_temperature_is_that_of_the_target() -> None:
