@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from diffteach.explore import fields
-from diffteach.explore.expression import at
 from diffteach.explore.lessons import noising, parts, processes
 from diffteach.explore.lessons.noising import BOUNDS, COPIES, LEVELS, SHOWN, losses
 from diffteach.explore.lessons.processes import LOW, SCHEDULE, SCHEDULES, TIMES
@@ -268,6 +267,8 @@ def test_every_density_has_a_small_page(name):
 def test_a_trained_network_is_wrong_where_the_noise_is_small():
     film = noising(denoiser="trained")
     vp, edm, size = film["wrong"].T
-    assert (vp[5:] < 0.15 * size[5:]).all()
-    assert vp[0] > 10 * vp[15]
-    assert float(at(np.tile(edm, (2, 1)), np.array([0.0, 0.0]), BOUNDS)) < 1
+    large = TIMES.numpy() > 0.2
+    for error in (vp, edm):
+        assert (error[large] < 0.15 * size[large]).all()
+        assert error[0] > 0.2 * size[0]
+    assert not np.allclose(vp, edm, rtol=0.02)  # two networks, not one shown twice
