@@ -15,10 +15,13 @@ from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.qgpo import QGPO, QGPOConfig
+from diffteach.methods.sdac import SDAC, SDACConfig
 from diffteach.methods.srpo import SRPO, SRPOConfig
 from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "SDAC",
+    "SDACConfig",
     "QGPO",
     "QGPOConfig",
     "DQLKL",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 
 def descend(
@@ -35,19 +35,24 @@ def descend(
 class Learner:
     """AdamW on some parameters (Adam while weight_decay is 0), with a rate that a cosine may end.
 
-    `anneal` is the number of steps over which the cosine takes the rate to 0, or None.
+    `anneal` is the number of steps over which the cosine takes the rate to 0, or None, or a factor
+    of the rate as a function of the steps taken.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor],
         lr: float | int,
-        anneal: int | None = None,
+        anneal: int | Callable[[int], float] | None = None,
         weight_decay: float | int = 0.0,
         max_norm: float | int | None = None,
     ) -> None:
         self.optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
-        self.rate = None if anneal is None else CosineAnnealingLR(self.optimizer, max(anneal, 1))
+        self.rate: LRScheduler | None = None
+        if isinstance(anneal, int):
+            self.rate = CosineAnnealingLR(self.optimizer, max(anneal, 1))
+        elif anneal is not None:
+            self.rate = LambdaLR(self.optimizer, anneal)
         self.max_norm = max_norm
 
     def step(self, loss: Float[Tensor, ""]) -> None:
