@@ -93,7 +93,6 @@ PLANE = DTQLConfig(
     ),
     policy=partial(TanhGaussianPolicy, width=64, depth=2),
     lr=3e-3,
-    anneal=True,
     pretrain_steps=0,
     steps=1200,
     batch_size=256,
