@@ -78,20 +78,21 @@ def _stacks(density: str, reward: str, seed: int, size: int) -> Mapping[str, Sta
     data = problem(density, reward, seed)
     nodes = fields.grid(parts.bounds_of(density, MARGIN), size)
     truth, logp = data.q(nodes), data.density.log_prob(nodes)
+    paid = data.q(data.points)  # not the labels: those of some sets are noisy
     floor = data.density.log_prob(data.points).quantile(0.001)
     allowed = nodes.abs().amax(-1) < data.limit * (1 + 1e-6)
     outside = allowed & (logp < floor)
     fence = torch.where(allowed, 0.0, torch.inf)
     kept, errors = [], []
     for _, critic in training(data, seed):
-        q, on = values(critic, nodes), values(critic, data.points) - data.reward
+        q, on = values(critic, nodes), values(critic, data.points) - paid
         off = (q - truth)[:, outside] if bool(outside.any()) else on
         best = (q - fence).argmax(-1)
         over = q.gather(-1, best[:, None])[:, 0] - truth[best]
         errors.append(torch.stack([rms(on), rms(off), over.abs()], -1))
         kept.append(q.reshape(2, size, size))
     heads = {"heads": (0.0, 1.0)}
-    low, high = float(data.reward.min()), float(data.reward.max())
+    low, high = float(paid.min()), float(paid.max())
     room = 0.05 * (high - low)
     q, half = torch.stack(kept, 1), data.limit
     late = q[:, len(STEPS) // 2 :].reshape(-1, size * size)
@@ -102,7 +103,7 @@ def _stacks(density: str, reward: str, seed: int, size: int) -> Mapping[str, Sta
         "logp": Stack(logp.clamp(min=float(floor) - 100).reshape(size, size).numpy(), bits=13),
         "floor": Stack(np.array(float(floor))),
         "data": Stack(data.points[:SHOWN].numpy()),
-        "paid": Stack(data.reward[:SHOWN].numpy()),
+        "paid": Stack(paid[:SHOWN].numpy()),
         "peak": Stack(np.array(high)),
         "errors": Stack(torch.stack(errors, 1).clamp(min=1e-5).numpy(), heads),
         "knots": Stack(np.array(KNOTS)),
@@ -153,7 +154,7 @@ def _layers(own: bool) -> tuple[Layer, ...]:
     )
     planes = [*_plane(0, "picture", "revealed"), *_plane(1, "truth", "1")]
     if own:
-        planes += _plane(3, "q - lam*own", "1")
+        planes += _plane(3, "q - lam*own", "revealed")
     return (
         *planes,
         layer(
@@ -299,7 +300,8 @@ def scene(
         ),
         functions=FUNCTIONS,
         note=f"two critics of 2 × 64, {POINTS} actions, regression on their rewards; values read "
-        f"on a {size} × {size} grid; outside: less likely than all but 0.1 % of the data",
+        f"on a {size} × {size} grid; outside: less likely than all but 0.1 % of the data; "
+        "log p is cut 100 below that",
     )
 
 
