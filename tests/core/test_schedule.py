@@ -169,3 +169,12 @@ def test_vp_preserves_variance_and_ends_in_noise() -> None:
     log_alpha = VP().log_alpha(double(1.0))
     assert float(log_alpha) == pytest.approx(-0.25 * 19.9 - 0.05)
     assert math.isclose(float(VP().sigma(double(0.0))), 0.0, abs_tol=1e-12)
+
+
+def test_a_last_time_that_float32_rounds_up_is_inside() -> None:
+    schedule = VP(t_max=0.397)
+    end = torch.tensor([0.397])
+    assert float(end) > schedule.t_max
+    assert float(schedule.alpha(end)) == pytest.approx(float(schedule.alpha(double(0.397))))
+    with pytest.raises(ValueError, match="t must lie in"):
+        schedule.alpha(end + 1e-6)
