@@ -29,7 +29,7 @@ from diffteach.methods import (
     srpo,
     td3bc,
 )
-from diffteach.nets import DiracPolicy, ImplicitPolicy, TanhGaussianPolicy
+from diffteach.nets import DiracPolicy, ImplicitPolicy, PlaneDenoiser, TanhGaussianPolicy
 from diffteach.objectives import kl_weight, unit_weight, variance_weight
 from diffteach.schedule import check_positive
 from diffteach.toys import Density, GaussianMixture
@@ -197,6 +197,12 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "roll far": ("dtql_swissroll", "far"),
     "roll near": ("dtql_swissroll", "near"),
 }
+_KL: Mapping[str, Any] = {
+    "behaviour": dtql.PLANE.behaviour,
+    "fake": replace(dql_kl.PLANE.fake, network=partial(PlaneDenoiser, width=96)),
+    "critic": dtql.PLANE.critic,
+    "steps": dtql.PLANE.steps,
+}
 # Method, policy, and what differs from the method's settings for the plane. While the denoiser
 # still is that of one Gaussian as wide as the 25 modes, the trust region pulls with .02 alpha |a|:
 # alpha = 3 all but balances a slope of 1 at the corners' distance of 14, which keeps a wide policy
@@ -205,6 +211,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 # crosses the ridges between the 25 modes (the largest pulls towards the centre are .23, .62, 1.67).
 ROWS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "trust region": ("dtql", "Gaussian", {"alpha": 3.0}),
+    "KL": ("dql_kl", "implicit", _KL),
     "reverse KL, σ²": ("srpo", "Dirac", {"weight": variance_weight, "beta": 0.4}),
     "reverse KL, 1": ("srpo", "Dirac", {"weight": unit_weight, "beta": 0.9}),
     "reverse KL, α/σ": ("srpo", "Dirac", {"weight": kl_weight, "beta": 2.4}),
