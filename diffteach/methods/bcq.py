@@ -59,7 +59,7 @@ PLANE = BCQConfig(
     lr=3e-3,
     backups=2,
     steps=1000,
-    batch_size=256,
+    batch_size=128,
 )
 
 

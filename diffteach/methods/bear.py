@@ -87,7 +87,7 @@ PLANE = BEARConfig(
     dual_lr=1e-2,
     match_steps=200,
     steps=800,
-    batch_size=256,
+    batch_size=64,
 )
 
 

@@ -65,7 +65,6 @@ PLANE = IQLConfig(
     lr=3e-3,
     act_noise=1.0,
     steps=1000,
-    batch_size=512,
 )
 
 

@@ -68,7 +68,6 @@ PLANE = TD3BCConfig(
     policy=partial(DiracPolicy, width=64),
     lr=3e-3,
     steps=1000,
-    batch_size=512,
 )
 
 
