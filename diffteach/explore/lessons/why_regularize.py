@@ -37,6 +37,15 @@ def _params(density: str, reward: str, seed: str, window: float) -> tuple[Param,
     seeds = tuple(sorted({*"01234", seed}, key=int))
     return (
         Slider(
+            "lam",
+            "regularisation λ",
+            0.001,
+            10.0,
+            0.001,
+            scale="log",
+            paper="SRPO's 1/β, DTQL's α; right = closer to the data",
+        ),
+        Slider(
             "steps",
             "critic training steps",
             KNOTS[0],
@@ -46,15 +55,6 @@ def _params(density: str, reward: str, seed: str, window: float) -> tuple[Param,
             paper=f"{len(STEPS)} moments of one run, blended between",
         ),
         Choice("heads", "critics", ("one", "least of two"), "one", paper="min(Q1, Q2)"),
-        Slider(
-            "lam",
-            "regularisation λ",
-            0.001,
-            10.0,
-            0.001,
-            scale="log",
-            paper="SRPO's 1/β, DTQL's α; right = closer to the data",
-        ),
         Slider(
             "tau",
             "expectile τ",
