@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import library, samplers, screen
+from benchmarks import library, panels, samplers, screen
 
 Row = tuple[str, float, str, str]
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "field": library.trust_region_field,
     "training": library.training,
     "samplers": samplers.toys,
+    "panels": panels.panels,
     "page": screen.pages,
     "lab": screen.jupyterlab,
     "notebooks": library.notebooks,
