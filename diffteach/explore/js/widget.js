@@ -57,7 +57,9 @@ async function renderWidget({ model, el }) {
     const bytes = model.get("scene");
     const scene = await unpack(bytes);
     if (session.gone || bytes !== model.get("scene")) return;
-    if (session.view && outline(scene) === outline(session.view.scene)) {
+    const before = session.outline;
+    session.outline = outline(scene); // now: drawing leaves its pictures in the layers
+    if (session.view && session.outline === before) {
       session.view.swap(scene);
       return changed();
     }
