@@ -8,7 +8,7 @@ import torch
 
 from diffteach.explore import fields
 from diffteach.explore.lessons import noising, parts, processes
-from diffteach.explore.lessons.noising import BOUNDS, COPIES, LEVELS, SHOWN, losses
+from diffteach.explore.lessons.film import BOUNDS, COPIES, LEVELS, SHOWN, losses
 from diffteach.explore.lessons.processes import LOW, SCHEDULE, SCHEDULES, TIMES
 from diffteach.explore.page import html
 from diffteach.sampling import ancestral
