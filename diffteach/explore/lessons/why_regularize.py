@@ -32,7 +32,6 @@ MARGIN = 1.125
 
 
 def _params(density: str, reward: str, seed: str, window: float) -> tuple[Param, ...]:
-    box = parts.bounds_of(density)
     view = parts.bounds_of(density, MARGIN)
     seeds = tuple(sorted({*"01234", seed}, key=int))
     return (
@@ -69,7 +68,7 @@ def _params(density: str, reward: str, seed: str, window: float) -> tuple[Param,
         Choice("reward", "reward", REWARDS, reward, kernel=True),
         Choice("seed", "seed", seeds, seed, kernel=True),
         Handle("probe", "probe (left)", (0.75 * window, -0.75 * window), view, color="orange"),
-        Handle("guess", "your guess", (0.0, 0.0), box, color="purple"),
+        Handle("guess", "your guess", (0.0, 0.0), view, color="purple"),
     )
 
 
