@@ -63,7 +63,9 @@ def _params(
             STRENGTHS,
             lam,
             kernel=True,
-            paper="multiplies the method's own weight on the data: right = closer to the data",
+            paper="multiplies the method's own weight on the data: right = closer to the data"
+            if method in plane.REGULARISATION
+            else f"{method} has no such weight: it changes nothing here",
         ),
         Choice("behind", "behind", ("reward", "log density"), "reward"),
         Toggle("data", "data", True),
