@@ -73,12 +73,12 @@ PLANE = DiffusionQLConfig(
     policy=BehaviourConfig(
         Discrete(cosine_betas(10)),
         network=partial(PlaneDenoiser, depth=2),
-        lr=3e-3,
+        lr=5e-3,
         max_norm=1.0,
     ),
     critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
     ema_start=0,
-    steps=1000,
+    steps=500,
     batch_size=128,
 )
 
