@@ -29,7 +29,7 @@ def self_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
 
 
 def batch_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
-    """exp(beta Q) over its mean in the whole batch: exact for any M where states are alike."""
+    """exp(beta Q) over its mean in the whole batch: off by O(1/(M B)) where states are alike."""
     return torch.softmax(log_weight.flatten(), 0).reshape(log_weight.shape) * log_weight[0].numel()
 
 
