@@ -12,6 +12,7 @@ from diffteach.explore.lessons.mode_seeking import mode_seeking
 from diffteach.explore.lessons.noise_and_scores import noise_and_scores
 from diffteach.explore.lessons.noising import noising
 from diffteach.explore.lessons.one_point import one_point
+from diffteach.explore.lessons.regularizers import regularizers
 from diffteach.explore.lessons.score_regularization import score_regularization
 from diffteach.explore.lessons.training import training
 from diffteach.explore.lessons.trust_region import trust_region
@@ -25,6 +26,7 @@ LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "score_regularization": score_regularization,
     "trust_region": trust_region,
     "one_point": one_point,
+    "regularizers": regularizers,
     "training": training,
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "noising",
     "one_point",
     "open_link",
+    "regularizers",
     "score_regularization",
     "training",
     "trust_region",
