@@ -13,6 +13,7 @@ from diffteach.explore.lessons.noise_and_scores import noise_and_scores
 from diffteach.explore.lessons.noising import noising
 from diffteach.explore.lessons.one_point import one_point
 from diffteach.explore.lessons.regularizers import regularizers
+from diffteach.explore.lessons.sampling_without_data import sampling_without_data
 from diffteach.explore.lessons.score_regularization import score_regularization
 from diffteach.explore.lessons.training import training
 from diffteach.explore.lessons.trust_region import trust_region
@@ -27,6 +28,7 @@ LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "trust_region": trust_region,
     "one_point": one_point,
     "regularizers": regularizers,
+    "sampling_without_data": sampling_without_data,
     "training": training,
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "one_point",
     "open_link",
     "regularizers",
+    "sampling_without_data",
     "score_regularization",
     "training",
     "trust_region",
