@@ -31,7 +31,7 @@ from diffteach.methods import (
 )
 from diffteach.nets import DiracPolicy, ImplicitPolicy, PlaneDenoiser, TanhGaussianPolicy
 from diffteach.objectives import kl_weight, unit_weight, variance_weight
-from diffteach.schedule import check_positive
+from diffteach.schedule import EDM, check_positive
 from diffteach.toys import Density, GaussianMixture
 from diffteach.train import InMemory, one_step
 from diffteach.types import Agent, QFunction
@@ -199,7 +199,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 }
 _KL: Mapping[str, Any] = {
     "behaviour": dtql.PLANE.behaviour,
-    "fake": replace(dql_kl.PLANE.fake, network=partial(PlaneDenoiser, width=96)),
+    "fake": BehaviourConfig(EDM(), network=partial(PlaneDenoiser, width=96), lr=3e-3, anneal=False),
     "critic": dtql.PLANE.critic,
     "steps": dtql.PLANE.steps,
 }
