@@ -62,6 +62,7 @@ def test_the_policy_of_a_known_energy_is_its_boltzmann_law() -> None:
         torch.testing.assert_close(half.std(0), torch.ones(2), rtol=0, atol=0.2)
 
 
+@pytest.mark.slow
 def test_few_particles_even_out_the_shares() -> None:
     """The official K = 64: a softmax over few draws is biased to equal shares (0.7 measured)."""
     share = major_share(trained(KNOWN).act(OBS.expand(4000, 1)))
@@ -76,6 +77,7 @@ def test_one_particle_suffices_where_rows_are_weighted() -> None:
     assert major_share(act) == pytest.approx(0.8, abs=0.07)
 
 
+@pytest.mark.slow
 def test_actions_pile_up_on_the_rim_of_a_box_that_cuts_the_energy() -> None:
     """Q counts as constant beyond the box. Of exp(Q) within it, cut through its modes at 3, the
     larger one has the mean 3 - sqrt(2/pi) = 2.20 and nothing on the rim; the policy has 0.35."""
