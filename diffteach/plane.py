@@ -207,8 +207,9 @@ _KL: Mapping[str, Any] = {
 # still is that of one Gaussian as wide as the 25 modes, the trust region pulls with .02 alpha |a|:
 # alpha = 3 all but balances a slope of 1 at the corners' distance of 14, which keeps a wide policy
 # over the data; with 1 it would wait at the walls, where the squashing is flat. SRPO's weights
-# need strengths of their own: each beta is the least at which a slope of 1 along the diagonal
-# crosses the ridges between the 25 modes (the largest pulls towards the centre are .23, .62, 1.67).
+# need strengths of their own: a slope of beta along the diagonal crosses the ridges between the 25
+# modes, where the pulls are at most .23, .62 and 1.67 along an axis; at the corners they are .29,
+# .31 and .07, so the first two end near them, and the third outside of them.
 ROWS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "trust region": ("dtql", "Gaussian", {"alpha": 3.0}),
     "KL": ("dql_kl", "implicit", _KL),
