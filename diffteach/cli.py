@@ -1,4 +1,4 @@
-"""The command line: `diffteach page trust_region` and `diffteach pages FOLDER`."""
+"""The command line: `diffteach page trust_region`, `pages FOLDER` and `exercises FOLDER`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from diffteach.course import export
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import LESSONS, open_link
 from diffteach.explore.page import index
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("-o", "--out", type=Path, help="the file to write (default: LESSON.html)")
     pages = commands.add_parser("pages", help="write every lesson's page and an index")
     pages.add_argument("folder", type=Path, help="the folder to write to")
+    exercises = commands.add_parser("exercises", help="write the tasks as nbgrader assignments")
+    exercises.add_argument("folder", type=Path, help="nbgrader's course folder, new or not")
     return parser
 
 
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if args.command == "page":
             written = [write_page(args.link, args.out)]
+        elif args.command == "exercises":
+            written = export.write(args.folder)
         else:
             written = write_pages(args.folder)
     except (ValueError, TypeError, OSError) as error:
