@@ -31,6 +31,7 @@ OWN = {
     ),
     "trust_region": trust_region_loss,
     "one_point": trust_region_loss,
+    "regularizers": trust_region_loss,
 }
 STATES = {
     "why_regularize": [
@@ -65,6 +66,12 @@ STATES = {
         {"morph": 1.0, "probe": (-1.0, -2.5), "units": "paper's own", "lam": 40.0},
         {"omega": "true score", "morph": 0.4, "target": (-3.0, 0.5), "release": False},
         {"omega": "α/σ", "lam": 0.3, "exact": False},
+    ],
+    "regularizers": [
+        {},
+        {"lam": 0.7, "time": 0.33, "omega": "true score", "probe": (-1.0, -2.5)},
+        {"omega": "α/σ", "reward": "far out", "first": "one policy", "shade": "size of the pull"},
+        {"omega": "1", "reward": "none", "traces": False, "lam": 100.0},
     ],
 }
 

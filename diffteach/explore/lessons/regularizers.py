@@ -14,7 +14,7 @@ from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.lessons import regularizers_view as view
 from diffteach.explore.lessons.pulls import WEIGHTS
-from diffteach.explore.lessons.regularizers_fields import matched_fields, student_field
+from diffteach.explore.lessons.regularizers_fields import fields_of, student_field, width_of
 from diffteach.explore.lessons.regularizers_moves import FUNCTIONS
 from diffteach.explore.params import Choice, Handle, Param, Slider, Toggle
 from diffteach.explore.scene import Panel, Prediction, Scene, Stack
@@ -62,7 +62,7 @@ def _params(density: str, denoiser: str, window: float) -> tuple[Param, ...]:
 def _stacks(density: str, denoiser: str, seed: int) -> dict[str, Stack]:
     law, window = toys.density(density), toys.window(density)
     bounds = parts.bounds_of(density, 1.12)
-    found = matched_fields(density, denoiser, seed)
+    found, place = fields_of(density, denoiser, seed)
     points = toys.load(density, 4000, seed)[0].numpy()
     chosen = {"omega": tuple(float(k) for k in range(len(OMEGAS)))}
     line = np.linspace(-0.85, 0.85, 7) * window
@@ -82,9 +82,9 @@ def _stacks(density: str, denoiser: str, seed: int) -> dict[str, Stack]:
         "field_srpo": Stack(found["srpo"], chosen),
         "field_vsd": Stack(found["vsd"], chosen),
         "own_score": Stack(found["own_score"], chosen),
-        "std": Stack(np.array(found["std"])),
-        "near": Stack(np.array(max(found["std"], 0.06 * window))),
-        "far": Stack(np.array(max(3 * found["std"], 0.12 * window))),
+        "std": Stack(np.array(place.std)),
+        "near": Stack(np.array(max(place.std, 0.06 * window))),
+        "far": Stack(np.array(max(3 * place.std, 0.12 * window))),
         "cell": Stack(np.array(2 * bounds[1] / (view.ARROWS - 1))),
         "grid": Stack(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2) + shift),
         "about": Stack(0.1 * window * noise),
@@ -112,7 +112,7 @@ def scene(
     stacks = _stacks(density, denoiser, seed)
     if mine is not None:
         stacks["field_own"] = Stack(student_field(mine, density, denoiser, seed))
-    width = matched_fields(density, denoiser, seed)["width"]
+    width = width_of(float(stacks["std"].data), window)
     return Scene(
         name="regularizers",
         title="Regularisers side by side",

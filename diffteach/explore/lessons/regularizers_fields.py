@@ -8,8 +8,8 @@ every noise level is exact; it hears a few levels that stand for SRPO's whole la
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,52 +87,67 @@ def distance_field(mean: np.ndarray, bounds: fields.Bounds, gain: float | int) -
     return np.moveaxis(gain * (corners - mean), -1, 0)
 
 
-@parts.remembered(4)
-def matched_fields(density: str, denoiser: str, seed: int) -> dict[str, Any]:
-    """Every pull at the curvature 1/std^2, by method: BC, DTQL, and per ω SRPO, VSD and its own."""
-    law, window, bounds = (
-        toys.density(density),
-        toys.window(density),
-        parts.bounds_of(density, 1.12),
-    )
-    points, schedule = toys.load(density, 4000, seed)[0].numpy(), EDM()
-    _, std = mode_of(law, window)
-    levels = bands.levels_of(points, std, window)
-    at = (tuple(levels.nodes), levels.spread)
-    kept = bands.kept_fields(density, denoiser, schedule, seed, SIZE, at)
-    denoise, width = parts.denoiser_of(density, schedule, denoiser, seed), width_of(std, window)
+class Place(NamedTuple):
+    """Where data lie: a mode's deviation, the half-width of their window, their mean (2,)."""
+
+    std: float
+    window: float
+    mean: np.ndarray
+
+    @property
+    def bounds(self) -> fields.Bounds:
+        """The square of the picture."""
+        half = 1.12 * self.window
+        return -half, half, -half, half
+
+
+def matched(
+    denoise: Denoise, kept: Mapping[str, np.ndarray], levels: bands.Levels, place: Place
+) -> dict[str, np.ndarray]:
+    """Every pull at curvature 1/std^2: of BC and DTQL, and per ω of SRPO and VSD with its kernels.
+
+    `kept` are lesson 07's fields at `levels`, "mean" and of a trained denoiser "slope".
+    """
+    schedule, std = EDM(), place.std
+    width, scale = width_of(std, place.window), math.sqrt(std * place.window)
     full = bands.rows_slope if "slope" in kept else bands.rows_full
     srpo, real, own = [], [], []
-    for weight in bands.srpo_laws():
-        some = few(weight, math.sqrt(std * window))
+    for law in bands.srpo_laws():
+        some = few(law, scale)
         gain = gain_of(some, std)
-        rows = gain_of(weight, std) * bands.rows(weight, levels)
+        rows = gain_of(law, std) * bands.rows(law, levels)
         srpo.append(np.tensordot(rows.sum(0), kept["mean"], 1))
-        real.append(gain * spread_field(denoise, some, width, bounds, SIZE))
+        real.append(gain * spread_field(denoise, some, width, place.bounds, SIZE))
         own.append(own_score(some, width, gain))
     rows = gain_of(bands.matched_law(schedule), std) * full(schedule, levels)
     return {
-        "bc": distance_field(points.mean(0), bounds, 1 / std**2),
+        "bc": distance_field(place.mean, place.bounds, 1 / std**2),
         "tr": np.tensordot(rows.sum(0), kept.get("slope", kept["mean"]), 1),
         "srpo": np.stack(srpo),
         "vsd": np.stack(real),
         "own_score": np.stack(own),
-        "std": std,
-        "width": width,
     }
+
+
+def _levels(density: str, seed: int) -> tuple[bands.Levels, Place]:
+    points, window = toys.load(density, 4000, seed)[0].numpy(), toys.window(density)
+    _, std = mode_of(toys.density(density), window)
+    return bands.levels_of(points, std, window), Place(std, window, points.mean(0))
+
+
+@parts.remembered(4)
+def fields_of(density: str, denoiser: str, seed: int) -> tuple[dict[str, np.ndarray], Place]:
+    """The matched pulls of a named density and denoiser, and where its data lie."""
+    levels, place = _levels(density, seed)
+    at = (tuple(levels.nodes), levels.spread)
+    kept = bands.kept_fields(density, denoiser, EDM(), seed, SIZE, at)
+    return matched(parts.denoiser_of(density, EDM(), denoiser, seed), kept, levels, place), place
 
 
 def student_field(mine: Callable[..., Any], density: str, denoiser: str, seed: int) -> np.ndarray:
     """A student's pull (2, H, W), a loss (B,) or a gradient (B, 2), with DTQL's law and gain."""
-    law, window, bounds = (
-        toys.density(density),
-        toys.window(density),
-        parts.bounds_of(density, 1.12),
-    )
-    schedule, (_, std) = EDM(), mode_of(law, window)
-    points = toys.load(density, 4000, seed)[0].numpy()
-    levels = bands.levels_of(points, std, window)
+    (levels, place), schedule = _levels(density, seed), EDM()
     denoise = parts.denoiser_of(density, schedule, denoiser, seed)
-    kept = bands.own_fields(mine, denoise, levels, schedule, bounds)
-    rows = gain_of(bands.matched_law(schedule), std) * bands.rows_own(schedule, levels)
+    kept = bands.own_fields(mine, denoise, levels, schedule, place.bounds)
+    rows = gain_of(bands.matched_law(schedule), place.std) * bands.rows_own(schedule, levels)
     return np.tensordot(rows.sum(0), kept, 1)
