@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from browser.test_page import settled
 from browser.test_parity import READY, ROOT, close, formulas
@@ -32,6 +33,7 @@ OWN = {
     "trust_region": trust_region_loss,
     "one_point": trust_region_loss,
     "regularizers": trust_region_loss,
+    "sampling_without_data": lambda energy: torch.softmax(energy / 3, 0),
 }
 STATES = {
     "why_regularize": [
@@ -72,6 +74,12 @@ STATES = {
         {"lam": 0.7, "time": 0.33, "omega": "true score", "probe": (-1.0, -2.5)},
         {"omega": "α/σ", "reward": "far out", "first": "one policy", "shade": "size of the pull"},
         {"omega": "1", "reward": "none", "traces": False, "lam": 100.0},
+    ],
+    "sampling_without_data": [
+        {},
+        {"noise": 0.4, "temperature": 0.2, "particles": "64", "probe": (2.3, 3.9)},
+        {"noise": 13.0, "particles": "1", "proposal": "Unif[−6, 6]²", "temperature": 4.0},
+        {"look": "the race", "sampler": "Langevin", "calls": 0.7},
     ],
 }
 
@@ -120,7 +128,10 @@ def test_numbers_and_sentences_are_pythons(lesson) -> None:
 
 
 SETTING = "function (v) { for (const k in v) diffteach_root().set(k, v[k]); }"
-OPENED = {("trust_region", "sigma"): {"noise": "one level"}}
+OPENED = {
+    ("trust_region", "sigma"): {"noise": "one level"},
+    ("sampling_without_data", "calls"): {"look": "the race"},
+}
 
 
 def sliders_of(scene):

@@ -1,6 +1,6 @@
 // Mirrors the operations of sampling_without_data_moves.py; vectorsAt and listed are in vectors.js.
 
-const [COARSE, FINE, CROWD] = [65, 81, 1024];
+const [COARSE, FINE, CROWD] = [65, 101, 1024];
 
 // Log-density at one point, of a mixture or of the two crescents.
 function logDensity(x, y, means, stds, logs, moons) {

@@ -86,9 +86,9 @@ def _params(target: str, at: float, look: str) -> tuple[Param, ...]:
         ),
         Slider(
             "calls",
-            "energies asked for, in thousands",
+            "million energies",
             0.0,
-            float(course.BUDGET),
+            course.BUDGET,
             float(at),
             when=view.RACE,
         ),

@@ -14,7 +14,7 @@ from diffteach.explore.scene import Operation
 Array = np.ndarray
 Value = float | int | Array
 _SOURCE = parts.source("vectors.js") + parts.source("sampling_without_data.js")
-_COARSE, _FINE, _CROWD = 65, 81, 1024
+_COARSE, _FINE, _CROWD = 65, 101, 1024
 
 
 def energies(x: Array, means: Array, stds: Array, logs: Array, moons: Value) -> Array:

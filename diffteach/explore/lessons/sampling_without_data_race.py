@@ -33,8 +33,8 @@ from diffteach.boltzmann import (
 )
 from diffteach.schedule import EDM, VP
 
-BUDGET = 1500
-"""thousand rows of the energy, or of its gradient, that each sampler may ask for"""
+BUDGET = 1.5
+"""million rows of the energy, or of its gradient, that each sampler may ask for"""
 STOPS = tuple(BUDGET * share for share in (0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8, 1))
 SHOWN, JUDGED, CELLS = 192, 1500, 150
 
@@ -65,7 +65,7 @@ COURSES: Mapping[str, Course] = {
 
 
 class Shot(NamedTuple):
-    """Points (S, n, 2) and KLs (S,) of every sampler after so many thousand energies."""
+    """Points (S, n, 2) and KLs (S,) of every sampler after so many million energies."""
 
     calls: float
     points: Tensor
@@ -145,11 +145,11 @@ def race(target: str) -> Iterator[Shot]:
         for name, sampler in samplers.items():
             asked = energies[name]
             if isinstance(sampler, Direct):
-                while steps * per_step < 1000 * stop:
+                while steps * per_step < 1e6 * stop:
                     sampler.step()
                     steps += 1
             else:
-                while max(asked.calls, asked.gradient_calls) < 1000 * stop:
+                while max(asked.calls, asked.gradient_calls) < 1e6 * stop:
                     sampler.step()
             x = sampler.sample(JUDGED)
             points.append(x[:SHOWN])
