@@ -23,6 +23,7 @@ from diffteach.toys import empirical
 pytestmark = pytest.mark.browser
 
 OWN = {
+    "guidance": lambda q, denoise, schedule, x_t, t, beta: -beta * x_t,
     "why_regularize": lambda a: a.square().sum(-1),
     "noise_and_scores": x0_from_eps,
     "noising": lambda points, schedule, x_t, t: empirical(points, 0.3).denoiser(schedule)(x_t, t),
@@ -36,6 +37,13 @@ OWN = {
     "sampling_without_data": lambda energy: torch.softmax(energy / 3, 0),
 }
 STATES = {
+    "guidance": [
+        {},
+        {"t": 0.71, "energy": "quadratic, −|a − c|²/8", "probe": (-2.0, 1.0), "lam": 0.6},
+        {"energy": "smooth step", "other": "β∇Q(x̂₀)", "lam": 0.13, "t": 0.11},
+        {"behaviour": "one Gaussian", "energy": "smooth step", "lam": 0.1},
+        {"behaviour": "one Gaussian", "other": "β∇[Q(x̂₀(x_t))]", "lam": 5.0},
+    ],
     "why_regularize": [
         {},
         {"steps": 100.0, "heads": "least of two", "lam": 0.05, "tau": 0.93, "probe": (-2.3, 3.9)},

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from diffteach.explore import links
 from diffteach.explore.explorable import Explorable
+from diffteach.explore.lessons.guidance import guidance
 from diffteach.explore.lessons.mode_seeking import mode_seeking
 from diffteach.explore.lessons.noise_and_scores import noise_and_scores
 from diffteach.explore.lessons.noising import noising
@@ -29,11 +30,13 @@ LESSONS: Mapping[str, Callable[..., Explorable]] = {
     "one_point": one_point,
     "regularizers": regularizers,
     "sampling_without_data": sampling_without_data,
+    "guidance": guidance,
     "training": training,
 }
 
 __all__ = [
     "LESSONS",
+    "guidance",
     "mode_seeking",
     "noise_and_scores",
     "noising",
