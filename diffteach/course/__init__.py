@@ -10,6 +10,7 @@ from diffteach.course import (
     forward_and_reverse_kl,
     learned_and_exact,
     noise_and_scores,
+    one_point,
     srpo,
     why_regularize,
 )
@@ -17,7 +18,15 @@ from diffteach.course.tasks import Result, Task
 
 __all__ = ["Result", "Task", "check", "task", "tasks"]
 
-_LESSONS = (why_regularize, noise_and_scores, learned_and_exact, forward_and_reverse_kl, srpo, dtql)
+_LESSONS = (
+    why_regularize,
+    noise_and_scores,
+    learned_and_exact,
+    forward_and_reverse_kl,
+    srpo,
+    dtql,
+    one_point,
+)
 _TASKS = {found.id: found for lesson in _LESSONS for found in lesson.TASKS}
 
 

@@ -129,6 +129,24 @@ def likelihood_weight(sigma: Rows) -> Rows:
     return 1 / (share * (1 - share))
 
 
+def kept_push() -> float:
+    """07.1: one less the ratio of the data's noised variance to the policy's."""
+    return 1 - (0.36 * 0.25 + 0.64) / (0.36 * 0.81 + 0.64)
+
+
+def held_gradient(denoise: Denoise, schedule: EDM, act: Points, t: Rows, eps: Points) -> Points:
+    """07.2: (a - D)/c_out^2 with a - D = sigma (eps_hat - eps)."""
+    weight = 1 / t + t / schedule.sigma_data**2
+    return score_regularization_grad(denoise, schedule, act, t, eps, weight)
+
+
+def quiet_gradient(denoise: Denoise, schedule: EDM, act: Points, t: Rows, eps: Points) -> Points:
+    """07.3: 2/(d sigma) times eps_hat, less the part of eps that one Gaussian's eps_hat holds."""
+    part = t**2 / (t**2 + schedule.sigma_data**2)
+    eps_hat = denoise(perturb(schedule, act, t, eps), t)
+    return (eps_hat - part[:, None] * eps) / t[:, None]
+
+
 SOLUTIONS: dict[str, Any] = {
     "01.1": expected_value(),
     "01.2": one_gaussian,
@@ -148,4 +166,7 @@ SOLUTIONS: dict[str, Any] = {
     "06.1": share_outside(),
     "06.2": frozen_loss,
     "06.3": likelihood_weight,
+    "07.1": kept_push(),
+    "07.2": held_gradient,
+    "07.3": quiet_gradient,
 }

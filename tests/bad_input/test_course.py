@@ -11,7 +11,7 @@ from diffteach.course import check, task, tasks
 
 @pytest.mark.parametrize("ask", [task, lambda name: check(name, 1.0)])
 def test_an_unknown_id_lists_the_ids_and_suggests_the_nearest(ask) -> None:
-    with pytest.raises(ValueError, match=r"must be one of 02.1, .*06.3, got '6.1'; .* '06.1'"):
+    with pytest.raises(ValueError, match=r"must be one of 01.1, .*06.3, .*got '6.1'; .* '06.1'"):
         ask("6.1")
     with pytest.raises(ValueError, match=r"got 'xyz'$"):
         ask("xyz")
@@ -20,8 +20,8 @@ def test_an_unknown_id_lists_the_ids_and_suggests_the_nearest(ask) -> None:
 
 
 def test_an_unknown_lesson_lists_the_lessons() -> None:
-    with pytest.raises(ValueError, match="one of 02, 04, 05, 06, got '03'"):
-        tasks("03")
+    with pytest.raises(ValueError, match="one of 01, .*07.*, got '99'"):
+        tasks("99")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,29 @@ def surrogate(denoise, schedule, act, t, eps):
     return (grad * act).sum(-1)
 
 
+def pull(weight, baseline=True):
+    return lambda denoise, schedule, act, t, eps: score_regularization_grad(
+        denoise, schedule, act, t, eps, weight(t), baseline
+    )
+
+
+def through(denoise, schedule, act, t, eps):
+    leaf = act.clone().requires_grad_()
+    loss = trust_region_loss(denoise, schedule, leaf, t, eps)
+    return torch.autograd.grad(loss.sum(), leaf)[0]
+
+
+def twice(denoise, schedule, act, t, eps):
+    there, back = (denoise(perturb(schedule, act, t, e), t) for e in (eps, -eps))
+    return (there + back) / (2 * t[:, None])
+
+
+def partly(part):
+    return lambda denoise, schedule, act, t, eps: (
+        (denoise(perturb(schedule, act, t, eps), t) - part(t)[:, None] * eps) / t[:, None]
+    )
+
+
 def recalled(shape=lambda gap, s: gap / (2 * s**2), scaled=True, give=None):
     """A memorising denoiser with a slip in its weights, or with another result."""
 
@@ -282,6 +305,34 @@ PLANTED = [
     ("06.3", lambda s: -1 / s, "negative"),
     ("06.3", lambda s: 0 * s, "zero at every level"),
     ("06.3", lambda s: EDM().cdf(s), None),
+    ("07.1", 0.73 / 0.9316, "takes away"),
+    ("07.1", 1 - 0.82 / 0.964, "not s and τ"),
+    ("07.1", 1 - 0.89 / 1.45, "α times their size"),
+    ("07.1", 1 - 0.79 / 1.126, "α times their size"),
+    ("07.1", 1 - 0.25 / 0.81, "without noise"),
+    ("07.1", 1 - 0.9316 / 0.73, "Upside down"),
+    ("07.1", 0.9316 / 0.2016, "is asked"),
+    ("07.2", pull(lambda s: 1 / s), "weight of the *full*"),
+    ("07.2", pull(lambda s: 1 / s, baseline=False), None),
+    ("07.2", pull(lambda s: 1 / s + 4 * s, baseline=False), "draw by draw"),
+    ("07.2", pull(lambda s: 1 + 4 * s**2), "one more 1/σ"),
+    ("07.2", pull(lambda s: 1 + 0 * s), "weight is missing"),
+    ("07.2", pull(lambda s: s), "c_out²"),
+    ("07.2", pull(lambda s: 1 / s + s), "σ_data is missing"),
+    ("07.2", pull(lambda s: 2 / s + 8 * s), "Twice"),
+    ("07.2", pull(lambda s: -1 / s - 4 * s), "sign"),
+    ("07.2", through, "Jacobian"),
+    ("07.2", lambda denoise, s, act, t, eps: t, "shape"),
+    ("07.3", pull(lambda s: 1 / s), "ε itself is all you see"),
+    ("07.3", pull(lambda s: 1 / s, baseline=False), "1.00 times"),
+    ("07.3", pull(lambda s: 1 / s + 4 * s), "held constant"),
+    ("07.3", pull(lambda s: 1 + 0 * s), "ω = 1"),
+    ("07.3", pull(lambda s: 2 / s, baseline=False), "2 times"),
+    ("07.3", pull(lambda s: -1 / s, baseline=False), "wrong sign"),
+    ("07.3", lambda denoise, s, act, t, eps: eps, "mean is zero"),
+    ("07.3", through, "backwards"),
+    ("07.3", twice, "More than one"),
+    ("07.3", partly(lambda s: s**2 / (s**2 + 1)), "at most 0.6"),
 ]  # fmt: skip
 
 
@@ -308,6 +359,7 @@ def test_no_hint_gives_the_answer_away() -> None:
         "04.1": "0.43",
         "05.1": "1.08",
         "06.1": "0.36",
+        "07.1": "0.21",
     }
     for name, answer, _ in PLANTED:
         if name in numbers:

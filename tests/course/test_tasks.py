@@ -11,7 +11,12 @@ import torch
 from diffteach.course import check, dtql, srpo, task, tasks
 from diffteach.course.solutions import SOLUTIONS
 from diffteach.explore import lessons
-from diffteach.objectives import score_regularization_grad, trust_region_loss, variance_weight
+from diffteach.objectives import (
+    score_regularization_grad,
+    trust_region_loss,
+    variance_weight,
+    vsd_grad,
+)
 from diffteach.schedule import EDM, VP
 from diffteach.toys import GaussianMixture, empirical
 
@@ -20,7 +25,7 @@ IDS = [found.id for found in tasks()]
 
 def test_there_are_three_tasks_of_three_kinds_to_each_lesson() -> None:
     assert set(SOLUTIONS) == set(IDS)
-    for lesson in ("01", "02", "03", "04", "05", "06"):
+    for lesson in ("01", "02", "03", "04", "05", "06", "07"):
         found = tasks(lesson)
         assert [t.id for t in found] == [f"{lesson}.{n}" for n in (1, 2, 3)]
         assert [t.kind for t in found] == ["compute", "break it", "design"]
@@ -74,6 +79,16 @@ def summed_by_hand(points, schedule, x_t, t):
     return weighed / total
 
 
+def by_the_denoised_point(denoise, schedule, act, t, eps):
+    x, t = act + t[:, None] * eps, t[:, None]
+    return (act - x + t * denoise(x, t[:, 0])) * (1 / t**2 + 1 / schedule.sigma_data**2)
+
+
+def narrower_part(denoise, schedule, act, t, eps):
+    x, t = act + t[:, None] * eps, t[:, None]
+    return (denoise(x, t[:, 0]) - t**2 / (t**2 + 0.1) * eps) / t
+
+
 OTHERS = [
     ("01.1", 0.69),
     ("01.2", lambda a: 7 - torch.distributions.Normal(0.0, 4.125**0.5).log_prob(a).sum(-1)),
@@ -104,6 +119,9 @@ OTHERS = [
     ("06.2", frozen_by_hand),
     ("06.3", lambda s: 1 / s),
     ("06.3", lambda s: torch.exp(-2 * s)),
+    ("07.1", 0.2164),
+    ("07.2", by_the_denoised_point),
+    ("07.3", narrower_part),
 ]  # fmt: skip
 
 
@@ -184,6 +202,9 @@ def test_a_check_asks_for_little_work(name) -> None:
         ("04.2", lessons.mode_seeking),
         ("05.2", lessons.score_regularization),
         ("06.2", lessons.trust_region),
+        ("07.2", lessons.one_point),
+        ("07.2", lessons.regularizers),
+        ("07.3", lessons.one_point),
     ],
 )
 def test_what_is_broken_goes_into_the_lessons_explorable(name, explorable) -> None:
@@ -220,6 +241,20 @@ def test_06_1_the_loss_of_one_gaussian_is_the_formula_in_the_text() -> None:
     ).reshape(n)
     mean = float((loss @ weights) @ shares)
     assert mean == pytest.approx(0.5 + float(a.square().sum()), abs=5e-3)
+
+
+def test_07_1_is_the_share_that_the_librarys_gradients_have() -> None:
+    schedule, n = VP(), 200_000
+    time = torch.linspace(0.05, 0.95, 2001)
+    t = time[(schedule.alpha(time) - 0.6).abs().argmin()].expand(n)
+    generator = torch.Generator().manual_seed(0)
+    z, eps = (torch.randn(n, 2, generator=generator) for _ in range(2))
+    real, fake = (GaussianMixture(torch.zeros(1, 2), w).denoiser(schedule) for w in (0.5, 0.9))
+    one = torch.ones(n)
+    sds = score_regularization_grad(real, schedule, 0.9 * z, t, eps, one)
+    vsd = vsd_grad(real, fake, schedule, 0.9 * z, t, eps, one)
+    share = float((vsd * z).mean() / (sds * z).mean())
+    assert share == pytest.approx(SOLUTIONS["07.1"], abs=0.01)
 
 
 def test_06_3_states_both_rankings() -> None:
