@@ -90,14 +90,27 @@ PYTEST := $(BIN)/python -m pytest
 FAST   := not slow and not browser and not notebook
 
 # What is said about bad input is ours only without the import hook that checks shapes first,
-# and a hook cannot be taken off again: hence a process of its own.
+# and a hook cannot be taken off again: hence a process of its own. Browser and notebooks run beside
+# the rest, since each side keeps one core busy; what they said is printed at the end.
+SCREEN := browser or notebook
+define run_tests
+@mkdir -p build; \
+$(PYTEST) -p no:cacheprovider -m "($(SCREEN))$(1)" > build/screen.log 2>&1 & screen=$$!; \
+trap 'kill $$screen 2>/dev/null' INT TERM; \
+status=0; \
+$(PYTEST) tests/bad_input $(2) || status=1; \
+$(PYTEST) -m "not ($(SCREEN))$(1)" || status=1; \
+echo "Waiting for the browser and the notebooks, which run beside: build/screen.log"; \
+wait $$screen || status=1; \
+cat build/screen.log; \
+exit $$status
+endef
+
 test: $(VENV)/.test browser
-	$(PYTEST) tests/bad_input -m "not slow"
-	$(PYTEST) -m "not slow"
+	$(call run_tests, and not slow,-m "not slow")
 
 test-all: $(VENV)/.test browser
-	$(PYTEST) tests/bad_input
-	$(PYTEST)
+	$(call run_tests)
 
 NOTEBOOKS = git ls-files -z --cached --others --exclude-standard '*.ipynb'
 
