@@ -11,6 +11,7 @@ from diffteach.course import (
     learned_and_exact,
     noise_and_scores,
     one_point,
+    rssm_and_sdac,
     srpo,
     why_regularize,
 )
@@ -26,6 +27,7 @@ _LESSONS = (
     srpo,
     dtql,
     one_point,
+    rssm_and_sdac,
 )
 _TASKS = {found.id: found for lesson in _LESSONS for found in lesson.TASKS}
 

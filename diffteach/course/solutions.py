@@ -129,6 +129,21 @@ def likelihood_weight(sigma: Rows) -> Rows:
     return 1 / (share * (1 - share))
 
 
+def best_of_nats() -> float:
+    """09.1: the integral of N u^(N-1) ln(N u^(N-1)) over u."""
+    return math.log(32) - 31 / 32
+
+
+def unweighted(energy: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
+    """09.2: every draw counts alike."""
+    return torch.ones_like(energy)
+
+
+def steady(energy: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
+    """09.3: the temperature rises with the spread of a column's energies."""
+    return torch.softmax(energy / (1 + energy.std(0) / 10), 0)
+
+
 def kept_push() -> float:
     """07.1: one less the ratio of the data's noised variance to the policy's."""
     return 1 - (0.36 * 0.25 + 0.64) / (0.36 * 0.81 + 0.64)
@@ -169,4 +184,7 @@ SOLUTIONS: dict[str, Any] = {
     "07.1": kept_push(),
     "07.2": held_gradient,
     "07.3": quiet_gradient,
+    "09.1": best_of_nats(),
+    "09.2": unweighted,
+    "09.3": steady,
 }

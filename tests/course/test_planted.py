@@ -333,6 +333,30 @@ PLANTED = [
     ("07.3", through, "backwards"),
     ("07.3", twice, "More than one"),
     ("07.3", partly(lambda s: s**2 / (s**2 + 1)), "at most 0.6"),
+    ("09.1", math.log(32), "same point every time"),
+    ("09.1", math.log(32) - 1, "N → ∞"),
+    ("09.1", (math.log(32) - 31 / 32) / math.log(2), "bits"),
+    ("09.1", 31 / 32, "second term"),
+    ("09.1", math.log(32) + 31 / 32, "sign"),
+    ("09.1", 31 - math.log(32), "other way round"),
+    ("09.1", math.log(33) - 32 / 33, "N is 32"),
+    ("09.1", 1.0, "integrate"),
+    ("09.2", lambda energy: torch.softmax(energy, 0), "that make the draws a posterior"),
+    ("09.2", lambda energy: torch.exp(energy), "that make the draws a posterior"),
+    ("09.2", lambda energy: (energy == energy.amax(0)).float(), "greedily"),
+    ("09.2", lambda energy: torch.softmax(energy, 1), "axis 1"),
+    ("09.2", lambda energy: torch.softmax(energy / 3, 0), "change when the energies do"),
+    ("09.2", lambda energy: energy, "negative"),
+    ("09.2", lambda energy: 0 * energy, "underflows"),
+    ("09.2", lambda energy: energy.mean(0), "shape"),
+    ("09.3", lambda energy: torch.softmax(energy, 0), "themselves"),
+    ("09.3", lambda energy: torch.softmax(energy / 3, 0), "hurt where many count"),
+    ("09.3", lambda energy: torch.softmax(energy / 1.1, 0), "timid"),
+    ("09.3", lambda energy: (energy == energy.amax(0)).float(), "fewer make the target wilder"),
+    ("09.3", lambda energy: torch.ones_like(energy), "learn noise"),
+    ("09.3", lambda energy: torch.softmax(energy / energy.std(), 0), None),
+    ("09.3", lambda energy: torch.exp(energy - 300), "Subtract"),
+    ("09.3", lambda energy: torch.log_softmax(energy, 0), "negative"),
 ]  # fmt: skip
 
 
@@ -360,6 +384,7 @@ def test_no_hint_gives_the_answer_away() -> None:
         "05.1": "1.08",
         "06.1": "0.36",
         "07.1": "0.21",
+        "09.1": "2.49",
     }
     for name, answer, _ in PLANTED:
         if name in numbers:

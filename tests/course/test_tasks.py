@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffteach.course import check, dtql, srpo, task, tasks
+from diffteach.course import check, dtql, rssm_and_sdac, srpo, task, tasks
 from diffteach.course.solutions import SOLUTIONS
 from diffteach.explore import lessons
 from diffteach.objectives import (
@@ -25,7 +25,7 @@ IDS = [found.id for found in tasks()]
 
 def test_there_are_three_tasks_of_three_kinds_to_each_lesson() -> None:
     assert set(SOLUTIONS) == set(IDS)
-    for lesson in ("01", "02", "03", "04", "05", "06", "07"):
+    for lesson in ("01", "02", "03", "04", "05", "06", "07", "09"):
         found = tasks(lesson)
         assert [t.id for t in found] == [f"{lesson}.{n}" for n in (1, 2, 3)]
         assert [t.kind for t in found] == ["compute", "break it", "design"]
@@ -79,6 +79,14 @@ def summed_by_hand(points, schedule, x_t, t):
     return weighed / total
 
 
+def cooled_until_three_count(energy):
+    best = torch.softmax(energy, 0)
+    for temperature in (1.5, 2, 3, 5, 8):
+        few = 1 / best.square().sum(0) < 3
+        best = torch.where(few, torch.softmax(energy / temperature, 0), best)
+    return best
+
+
 def by_the_denoised_point(denoise, schedule, act, t, eps):
     x, t = act + t[:, None] * eps, t[:, None]
     return (act - x + t * denoise(x, t[:, 0])) * (1 / t**2 + 1 / schedule.sigma_data**2)
@@ -122,6 +130,11 @@ OTHERS = [
     ("07.1", 0.2164),
     ("07.2", by_the_denoised_point),
     ("07.3", narrower_part),
+    ("09.1", 2.497),
+    ("09.2", lambda energy: torch.full_like(energy, 1 / len(energy))),
+    ("09.2", lambda energy: torch.linspace(0, 1, len(energy))[:, None].expand(energy.shape)),
+    ("09.3", lambda energy: torch.softmax(energy, 0).clamp(max=len(energy) ** -0.5)),
+    ("09.3", cooled_until_three_count),
 ]  # fmt: skip
 
 
@@ -205,6 +218,8 @@ def test_a_check_asks_for_little_work(name) -> None:
         ("07.2", lessons.one_point),
         ("07.2", lessons.regularizers),
         ("07.3", lessons.one_point),
+        ("09.2", lessons.sampling_without_data),
+        ("09.3", lessons.sampling_without_data),
     ],
 )
 def test_what_is_broken_goes_into_the_lessons_explorable(name, explorable) -> None:
@@ -266,3 +281,22 @@ def test_06_3_states_both_rankings() -> None:
     own = 1 + (levels / 0.5).double() ** 2
     loss = (shares * own * residual).sum(-1)
     assert loss[2] < 0.8 * loss[1]
+
+
+def test_09_1_the_best_of_32_is_that_far_by_simulation() -> None:
+    best = torch.rand(200_000, 32, generator=torch.Generator().manual_seed(0)).amax(1).double()
+    kl = float((math.log(32) + 31 * best.log()).mean())
+    assert kl == pytest.approx(SOLUTIONS["09.1"], abs=0.01)
+
+
+def test_09_2_what_is_learned_without_weights_is_nothing() -> None:
+    drawn = rssm_and_sdac._drawn(1.0)
+    flat = torch.full_like(drawn.energy, 1 / 16).double()
+    tilted = torch.softmax(drawn.energy.double(), 0)
+    assert rssm_and_sdac._error(flat, drawn) > 5 * rssm_and_sdac._error(tilted, drawn)
+
+
+def test_09_3_no_fixed_temperature_is_enough() -> None:
+    for temperature in (1.2, 1.5, 2, 3, 5):
+        answer = check("09.3", lambda energy, t=temperature: torch.softmax(energy / t, 0))
+        assert not answer.passed

@@ -120,7 +120,9 @@ def own_fields(mine: Callable[[Tensor], Tensor], target: str, seed: int) -> np.n
         energy = toys.density(target).log_prob(nodes - level * eps[:, None])
         for k, count in enumerate(COUNTS):
             given = energy[:count].clone()
-            weight = parts.checked(mine(given), given.shape, "your weights").detach().double()
+            # A single particle is the target whatever it weighs, and has no spread to ask for.
+            value = torch.ones_like(given) if count == 1 else mine(given)
+            weight = parts.checked(value, given.shape, "your weights").detach().double()
             if bool((weight < 0).any()):
                 raise ValueError(f"your weights must not be negative, got {float(weight.min()):g}")
             bar = torch.einsum("mb,ma->ab", weight, eps[:count].double()) / weight.sum(0)

@@ -130,14 +130,14 @@ def before(target: str) -> Shot:
     return Shot(0.0, points[:SHOWN].expand(n, -1, -1).clone(), kl)
 
 
-def race(target: str) -> Iterator[Shot]:
-    """A shot whenever all samplers have used another share of the budget.
+def race(target: str, names: tuple[str, ...] = NAMES) -> Iterator[Shot]:
+    """A shot whenever all named samplers have used another share of the budget.
 
     Who learns from exact points takes as many steps as RSSM.
     """
     course, law = COURSES[target], toys.density(target)
-    energies = {name: Energy(law.log_prob, grad=law.score) for name in NAMES}
-    samplers = {name: SAMPLERS[name](course, energies[name], law) for name in NAMES}
+    energies = {name: Energy(law.log_prob, grad=law.score) for name in names}
+    samplers = {name: SAMPLERS[name](course, energies[name], law) for name in names}
     per_step = RSSMConfig().particles * _learner(course).batch_size
     steps = 0
     for stop in STOPS:
