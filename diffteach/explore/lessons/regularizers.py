@@ -125,8 +125,8 @@ def scene(
         panels=tuple(Panel(view.TITLES[name]) for name in view.methods(own)),
         readouts=view.readouts(own),
         prediction=Prediction(
-            "Fifty actions, data in dark, Q best at the green ring. Where will BC, the squared "
-            "distance to the data, leave the orange one? Drag your guess there.",
+            "Fifty actions; Q is best at the green ring. Where will BC, the squared distance to "
+            "the data, leave the orange one? Drag your guess there.",
             "row(at_bc, 0)",
             tolerance=0.08 * window,
             right="Well placed.",
@@ -150,8 +150,8 @@ def regularizers(
     """BC, trust region, SRPO and VSD at one λ: their fields, and where fifty actions end.
 
     denoiser "exact" or "trained"; `hide` names controls to leave out; `guess=True` asks for a
-    prediction first. ValueError for an unknown density. Source: TD3+BC Eq. 3, DTQL Eq. 4 and 8,
-    SRPO Eq. 15.
+    prediction first. ValueError for an unknown density. Source: TD3+BC, DTQL Eq. 4 and 8, SRPO
+    Eq. 15.
     """
     settings = {"density": density, "denoiser": denoiser, "seed": seed}
     return Explorable(scene, settings, hide, guess)
