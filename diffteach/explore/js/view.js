@@ -268,7 +268,8 @@ class View {
     const n = Math.max(1, shown.length);
     const beside = n === 1 && room >= 720;
     this.root.classList.toggle("dt-beside", beside);
-    const columns = Math.max(1, Math.min(n, Math.floor((room + GAP) / (250 + GAP))));
+    const fitting = Math.max(1, Math.min(n, Math.floor((room + GAP) / (250 + GAP))));
+    const columns = Math.ceil(n / Math.ceil(n / fitting)); // rows alike: four are 2 + 2, not 3 + 1
     const widest = n === 1 ? (room >= 1140 ? 560 : 460) : n === 2 ? 410 : 380;
     const width = Math.floor(Math.min(widest, beside ? room * 0.55 : (room - GAP * (columns - 1)) / columns));
     const yLabels = shown.some((p) => p.spec.ylabel);

@@ -8,7 +8,7 @@ TITLES = {
     "bc": "BC: squared distance",
     "tr": "DTQL: trust region",
     "srpo": "SRPO: each action alone",
-    "vsd": "VSD: a policy with its own score",
+    "vsd": "VSD: with its own score",
     "own": "yours",
 }
 SHORT = {"bc": "BC", "tr": "DTQL", "srpo": "SRPO", "vsd": "VSD", "own": "yours"}
