@@ -87,7 +87,7 @@ pages: $(VENV)/.lab
 # --- tests -------------------------------------------------------------------------------------
 
 PYTEST := $(BIN)/python -m pytest
-FAST   := not slow and not browser and not notebook
+FAST   := not slow and not browser and not notebook and not trains
 
 # What is said about bad input is ours only without the import hook that checks shapes first,
 # and a hook cannot be taken off again: hence a process of its own. Browser and notebooks run beside

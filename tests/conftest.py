@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 BAD_INPUT = Path(__file__).resolve().parent / "bad_input"
+TRAINING = ("methods", "boltzmann", "figures")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # as in the Makefile
 NO_BROWSER = (
     "no Chromium found: install the package chromium or Google Chrome, "
@@ -47,6 +48,13 @@ def _hooked(config: pytest.Config) -> bool:
     if os.environ.get("DIFFTEACH_NO_HOOK") == "1":
         return False
     return not all(path.is_relative_to(BAD_INPUT) for path in _asked(config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole folders train methods: every test in them says so."""
+    for item in items:
+        if item.path.parent.name in TRAINING:
+            item.add_marker("trains")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,7 +21,9 @@ def test_page_of_a_lesson_and_of_a_view(tmp_path, capsys, monkeypatch) -> None:
     assert '"hide": ["width"]' in view.read_text()
 
 
-def test_pages_write_an_index_of_every_lesson(tmp_path) -> None:
+def test_pages_write_an_index_of_every_lesson(tmp_path, monkeypatch) -> None:
+    for name in set(LESSONS) - {"mode_seeking", "score_regularization"}:
+        monkeypatch.delitem(LESSONS, name)  # every lesson's own page is a test of its own
     folder = tmp_path / "deep" / "pages"
     assert main(["pages", str(folder)]) == 0
     names = {p.name for p in folder.iterdir()}

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 CELLS = (
     "from diffteach.explore.lessons import training\n"
-    "explorable = training('dtql', '8gaussians', 'near')\nexplorable",
+    "explorable = training('8gaussians', 'dtql', 'near')\nexplorable",
     "print(explorable.state, explorable.scene.stacks['clock'].data.size)",
 )
 

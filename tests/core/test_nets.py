@@ -171,7 +171,7 @@ def test_policies_and_values_have_their_shapes() -> None:
     obs = torch.randn(9, 3)
     assert float(dirac(100 * obs).detach().abs().max()) <= 1.5 and dirac(obs).shape == (9, 2)
     noise = torch.randn(9, 2)
-    assert implicit(obs, noise).equal(implicit.body(2.5 * noise, obs, torch.full((9,), 2.5)))
+    assert implicit.draw(obs, noise).equal(implicit.body(2.5 * noise, obs, torch.full((9,), 2.5)))
     assert value(obs).shape == (9,)
 
 

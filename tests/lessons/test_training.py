@@ -14,6 +14,8 @@ from diffteach import plane
 from diffteach.explore.lessons import training as lesson
 from diffteach.train import fit
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture
 def short(monkeypatch) -> None:
@@ -25,7 +27,7 @@ def short(monkeypatch) -> None:
 
 
 def test_the_film_is_the_run_of_fit(short) -> None:
-    explorable = lesson("dtql", "8gaussians", "near").finish()
+    explorable = lesson("8gaussians", "dtql", "near").finish()
     assert explorable.error == "" and explorable.state == "stopped"
     problem = plane.bandit("8gaussians", "near")
     agent = plane.agent("dtql", problem)
@@ -34,13 +36,13 @@ def test_the_film_is_the_run_of_fit(short) -> None:
     assert 6 <= len(explorable["clock"]) <= 8
     policy = agent.policy(torch.ones(1, 1))[0].tanh() * problem.limit
     assert np.abs(explorable["policy"].mean(0) - policy[0].detach().numpy()).max() < 1.5
-    again = lesson("dtql", "8gaussians", "near").finish()
+    again = lesson("8gaussians", "dtql", "near").finish()
     assert np.array_equal(explorable["policy"], again["policy"])
 
 
 @pytest.mark.parametrize("method", plane.METHODS)
 def test_every_method_runs_and_its_slider_goes_back(method, short) -> None:
-    explorable = lesson(method, "four_corners", "its own").finish()
+    explorable = lesson("four_corners", method, "its own").finish()
     assert explorable.error == ""
     assert np.isfinite(explorable["policy"]).all()
     latest = explorable["policy"]
@@ -50,7 +52,7 @@ def test_every_method_runs_and_its_slider_goes_back(method, short) -> None:
 
 
 def test_numbers_are_those_of_the_actions(short) -> None:
-    explorable = lesson("gaussian_bc", "25gaussians", "far").advance(2)
+    explorable = lesson("25gaussians", "gaussian_bc", "far").advance(2)
     actions = torch.tensor(explorable["policy"], dtype=torch.float32)
     seen = plane.outcome(plane.bandit("25gaussians", "far"), actions)
     assert explorable["earns"] == pytest.approx(seen.reward, rel=1e-4)
@@ -68,7 +70,7 @@ def test_lambda_multiplies_the_methods_own_weight() -> None:
 
 
 def test_a_students_reward_is_what_the_policy_learns(short) -> None:
-    explorable = lesson("td3bc", "8gaussians")
+    explorable = lesson("8gaussians", "td3bc")
     assert explorable.try_(lambda a: a[:, 0]).error == ""
     assert explorable.of("highest(q)") == pytest.approx(1.12 * 4.5, rel=1e-3)
     explorable.advance(2)
@@ -87,7 +89,7 @@ def test_a_students_reward_is_what_the_policy_learns(short) -> None:
 def test_divergence_names_step_and_loss_and_keeps_the_last_picture(short, monkeypatch) -> None:
     build, settings = plane.METHODS["srpo"]
     monkeypatch.setitem(plane.METHODS, "srpo", (build, replace(settings, lr=1e38, critic_steps=9)))
-    explorable = lesson("srpo", "8gaussians").finish()
+    explorable = lesson("8gaussians", "srpo").finish()
     assert re.search(r"(at|after) step \d+ of stage", explorable.error)
     assert explorable.error.startswith("FloatingPointError: ")
     assert explorable.state == "stopped" and np.isfinite(explorable["policy"]).all()

@@ -68,7 +68,7 @@ def _params(
             else f"{method} has no such weight: it changes nothing here",
         ),
         Choice("behind", "behind", ("reward", "log density"), "reward"),
-        Toggle("data", "data", True),
+        Toggle("dots", "data", True),
         Handle("guess", "your guess", (0.0, 0.0), (-limit, limit, -limit, limit), color="purple"),
     )
 
@@ -82,7 +82,7 @@ LAYERS: tuple[Layer, ...] = (
         when="behind == 1",
         label="log p",
     ),
-    layer("points", xy="points", color="muted", size=1.8, when="data", legend="data"),
+    layer("points", xy="data", color="muted", size=1.8, when="dots", legend="data"),
     layer("points", xy="policy", color="vermilion", size=3, legend="policy"),
     layer(
         "line",
@@ -124,7 +124,7 @@ def _scene(
     stacks: Mapping[str, Stack] = {
         "q": Stack(fields.on_grid(problem.q, bounds, size)),
         "logp": Stack(fields.on_grid(problem.density.log_prob, bounds, size)),
-        "points": Stack(problem.points[:600].numpy()),
+        "data": Stack(problem.points[:600].numpy()),
         "policy": Stack(np.stack([shot.actions.numpy() for shot in shots]), track),
         "middle": Stack(np.stack([shot.actions.mean(0).numpy() for shot in shots]), track),
         "clock": Stack(np.array(clock)),
@@ -223,8 +223,8 @@ def film(
 
 
 def training(
-    method: str = "dtql",
     density: str = "25gaussians",
+    method: str = "dtql",
     reward: str = "far",
     *,
     lam: str = "1",
