@@ -50,13 +50,6 @@ def _hooked(config: pytest.Config) -> bool:
     return not all(path.is_relative_to(BAD_INPUT) for path in _asked(config))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole folders train methods: every test in them says so."""
-    for item in items:
-        if item.path.parent.name in TRAINING:
-            item.add_marker("trains")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     if _hooked(config):
         if any(path.is_relative_to(BAD_INPUT) for path in _asked(config)):
@@ -77,6 +70,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in TRAINING:  # whole folders train methods
+            item.add_marker("trains")
     # Playwright's sync interface keeps an event loop on this thread, which notebooks must not meet.
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
