@@ -7,6 +7,7 @@ from typing import Any
 
 from diffteach.course import (
     dtql,
+    energies_and_guidance,
     forward_and_reverse_kl,
     learned_and_exact,
     noise_and_scores,
@@ -27,6 +28,7 @@ _LESSONS = (
     srpo,
     dtql,
     one_point,
+    energies_and_guidance,
     rssm_and_sdac,
 )
 _TASKS = {found.id: found for lesson in _LESSONS for found in lesson.TASKS}

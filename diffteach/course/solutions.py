@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.objectives import kl_weight, score_regularization_grad
-from diffteach.schedule import EDM, VP, perturb
-from diffteach.types import Denoise, Schedule
+from diffteach.schedule import EDM, VP, perturb, x0_from_eps
+from diffteach.types import Denoise, QFunction, Schedule
 
 Rows = Float[Tensor, " B"]
 Points = Float[Tensor, "B 2"]
@@ -129,6 +129,35 @@ def likelihood_weight(sigma: Rows) -> Rows:
     return 1 / (share * (1 - share))
 
 
+def too_long() -> float:
+    """08.1: the naive slope beta b over the exact one, beta b alpha s^2/D."""
+    return (0.8**2 * 0.5**2 + 0.6**2) / (0.8 * 0.5**2)
+
+
+def through(
+    q: QFunction, denoise: Denoise, schedule: Schedule, x_t: Points, t: Rows, beta: float | int
+) -> Points:
+    """08.2: the gradient of Q at the denoised point with respect to the noisy one."""
+    x = x_t.detach().requires_grad_()
+    clean = x0_from_eps(schedule, x, t, denoise(x, t))
+    return beta * torch.autograd.grad(q(clean).sum(), x)[0]
+
+
+def contrast(
+    points: Float[Tensor, "N 2"],
+    values: Float[Tensor, " N"],
+    schedule: Schedule,
+    x_t: Points,
+    t: Rows,
+    beta: float | int,
+) -> Points:
+    """08.3: two posterior means of the known points, one with exp(beta Q) as a further weight."""
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    gap = (x_t[:, None] - alpha[:, None] * points).square().sum(-1)
+    plain, good = (torch.softmax(b * values - gap / (2 * sigma**2), 1) @ points for b in (0, beta))
+    return alpha / sigma**2 * (good - plain)
+
+
 def best_of_nats() -> float:
     """09.1: the integral of N u^(N-1) ln(N u^(N-1)) over u."""
     return math.log(32) - 31 / 32
@@ -184,6 +213,9 @@ SOLUTIONS: dict[str, Any] = {
     "07.1": kept_push(),
     "07.2": held_gradient,
     "07.3": quiet_gradient,
+    "08.1": too_long(),
+    "08.2": through,
+    "08.3": contrast,
     "09.1": best_of_nats(),
     "09.2": unweighted,
     "09.3": steady,

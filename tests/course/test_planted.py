@@ -120,6 +120,35 @@ def kernel(bandwidth):
     return lambda points, s, x_t, t: empirical(points, bandwidth).denoiser(s)(x_t, t)
 
 
+def guide(value, power=1, scaled=True, held=False):
+    """beta^power times the gradient of value(q, x, clean) with respect to x."""
+
+    def push(q, denoise, schedule, x_t, t, beta):
+        x = x_t.detach().requires_grad_()
+        eps = denoise(x, t)
+        eps = eps.detach() if held else eps
+        clean = x0_from_eps(schedule, x, t, eps) if scaled else x - schedule.sigma(t)[:, None] * eps
+        return beta**power * torch.autograd.grad(value(q, x, clean).sum(), x)[0]
+
+    return push
+
+
+def weighed(weight=None, subtract=True, scaled=True, gain=lambda alpha, sigma: alpha / sigma**2):
+    """The contrast of two posterior means, with a slip in its weights, its scales or its gain."""
+
+    def push(points, values, schedule, x_t, t, beta):
+        alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+        seen = alpha[:, None] * points if scaled else points
+        log_w = -(x_t[:, None] - seen).square().sum(-1) / (2 * sigma**2)
+        plain = torch.softmax(log_w, 1)
+        good = torch.softmax(log_w + beta * values, 1)
+        if weight is not None:
+            good = weight(plain, values, beta, alpha)
+        return gain(alpha, sigma) * (good @ points - (plain @ points if subtract else 0))
+
+    return push
+
+
 good = 0.2 * math.exp(2)
 share = good / (good + 0.8)
 
@@ -333,6 +362,39 @@ PLANTED = [
     ("07.3", through, "backwards"),
     ("07.3", twice, "More than one"),
     ("07.3", partly(lambda s: s**2 / (s**2 + 1)), "at most 0.6"),
+    ("08.1", 1 / 2.6, "Upside down"),
+    ("08.1", 0.52 / 0.25, "forgot its α"),
+    ("08.1", 0.52 / 0.16, "not two"),
+    ("08.1", 0.68 / 0.4, "you took s"),
+    ("08.1", 0.61 / 0.2, "variance is α²s²"),
+    ("08.1", 0.56 / 0.2, "variance is α²s²"),
+    ("08.1", 1.25, "s = 1"),
+    ("08.1", 0.52, "divided by"),
+    ("08.1", 1.8, "by its signal"),
+    ("08.1", 1.0, "no noise"),
+    ("08.1", 5.2, "factor of 2"),
+    ("08.2", guide(lambda q, x, clean: q(x)), "denoise it first"),
+    ("08.2", guide(lambda q, x, clean: q(clean.detach() + x - x.detach())), "moves with x_t"),
+    ("08.2", guide(lambda q, x, clean: q(clean), 0), "β is missing"),
+    ("08.2", guide(lambda q, x, clean: q(clean), 2), "enters once"),
+    ("08.2", guide(lambda q, x, clean: -q(clean)), "wrong sign"),
+    ("08.2", guide(lambda q, x, clean: 2 * q(clean)), "2 times"),
+    ("08.2", guide(lambda q, x, clean: q(clean), scaled=False), "divide by α"),
+    ("08.2", guide(lambda q, x, clean: q(clean), held=True), "do not detach"),
+    ("08.2", lambda q, denoise, s, x_t, t, beta: q(x_t), "shape"),
+    ("08.2", lambda q, denoise, s, x_t, t, beta: 0 * x_t, None),
+    ("08.3", weighed(lambda plain, q, beta, a: beta * plain * (q - (plain * q).sum(1, True)),
+                     subtract=False), "small β only"),
+    ("08.3", weighed(gain=lambda alpha, sigma: 1), "multiply by"),
+    ("08.3", weighed(subtract=False), "subtract the same"),
+    ("08.3", weighed(lambda plain, q, beta, a: torch.softmax(beta * q, 0).expand_as(plain)),
+     "could not"),
+    ("08.3", weighed(scaled=False), "arrives at αa"),
+    ("08.3", weighed(lambda plain, q, beta, a: plain * q / (plain * q).sum(1, True).clamp(1e-9)),
+     "not Q"),
+    ("08.3", weighed(gain=lambda alpha, sigma: -alpha / sigma**2), "sign"),
+    ("08.3", weighed(gain=lambda alpha, sigma: alpha / sigma), "1/σ"),
+    ("08.3", lambda points, values, s, x_t, t, beta: 0 * x_t, "100%"),
     ("09.1", math.log(32), "same point every time"),
     ("09.1", math.log(32) - 1, "N → ∞"),
     ("09.1", (math.log(32) - 31 / 32) / math.log(2), "bits"),
@@ -384,6 +446,7 @@ def test_no_hint_gives_the_answer_away() -> None:
         "05.1": "1.08",
         "06.1": "0.36",
         "07.1": "0.21",
+        "08.1": "2.6",
         "09.1": "2.49",
     }
     for name, answer, _ in PLANTED:

@@ -17,7 +17,7 @@ from diffteach.objectives import (
     variance_weight,
     vsd_grad,
 )
-from diffteach.schedule import EDM, VP
+from diffteach.schedule import EDM, VP, x0_from_eps
 from diffteach.toys import GaussianMixture, empirical
 
 IDS = [found.id for found in tasks()]
@@ -25,7 +25,7 @@ IDS = [found.id for found in tasks()]
 
 def test_there_are_three_tasks_of_three_kinds_to_each_lesson() -> None:
     assert set(SOLUTIONS) == set(IDS)
-    for lesson in ("01", "02", "03", "04", "05", "06", "07", "09"):
+    for lesson in ("01", "02", "03", "04", "05", "06", "07", "08", "09"):
         found = tasks(lesson)
         assert [t.id for t in found] == [f"{lesson}.{n}" for n in (1, 2, 3)]
         assert [t.kind for t in found] == ["compute", "break it", "design"]
@@ -97,6 +97,24 @@ def narrower_part(denoise, schedule, act, t, eps):
     return (denoise(x, t[:, 0]) - t**2 / (t**2 + 0.1) * eps) / t
 
 
+def by_the_jacobian(q, denoise, schedule, x_t, t, beta):
+    """J^T grad Q with J = (I - sigma d eps/dx)/alpha, a column at a time."""
+    x = x_t.detach().requires_grad_()
+    eps = denoise(x, t)
+    clean = x0_from_eps(schedule, x, t, eps).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(q(clean).sum(), clean)
+    (back,) = torch.autograd.grad(eps, x, slope)
+    return beta * (slope - schedule.sigma(t)[:, None] * back) / schedule.alpha(t)[:, None]
+
+
+def by_autograd_of_the_energy(points, values, schedule, x_t, t, beta):
+    x = x_t.detach().requires_grad_()
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    log_w = -(x[:, None] - alpha[:, None] * points).square().sum(-1) / (2 * sigma**2)
+    energy = torch.logsumexp(log_w + beta * values, 1) - torch.logsumexp(log_w, 1)
+    return torch.autograd.grad(energy.sum(), x)[0]
+
+
 OTHERS = [
     ("01.1", 0.69),
     ("01.2", lambda a: 7 - torch.distributions.Normal(0.0, 4.125**0.5).log_prob(a).sum(-1)),
@@ -130,6 +148,10 @@ OTHERS = [
     ("07.1", 0.2164),
     ("07.2", by_the_denoised_point),
     ("07.3", narrower_part),
+    ("08.1", 2.6),
+    ("08.1", torch.tensor(2.59)),
+    ("08.2", by_the_jacobian),
+    ("08.3", by_autograd_of_the_energy),
     ("09.1", 2.497),
     ("09.2", lambda energy: torch.full_like(energy, 1 / len(energy))),
     ("09.2", lambda energy: torch.linspace(0, 1, len(energy))[:, None].expand(energy.shape)),
@@ -217,6 +239,7 @@ def test_a_check_asks_for_little_work(name) -> None:
         ("06.2", lessons.trust_region),
         ("07.2", lessons.one_point),
         ("07.2", lessons.regularizers),
+        ("08.2", lessons.guidance),
         ("07.3", lessons.one_point),
         ("09.2", lessons.sampling_without_data),
         ("09.3", lessons.sampling_without_data),
