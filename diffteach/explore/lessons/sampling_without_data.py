@@ -61,7 +61,7 @@ def _before(target: str) -> course.Shot:
     return course.before(target)
 
 
-def _params(target: str, at: float, look: str) -> tuple[Param, ...]:
+def _params(target: str, at: float) -> tuple[Param, ...]:
     bounds, scale = parts.bounds_of(target), course.COURSES[target].data_scale
     return (
         Slider(
@@ -109,7 +109,7 @@ def _params(target: str, at: float, look: str) -> tuple[Param, ...]:
             when=view.POINT,
         ),
         Choice("sampler", "sampler", course.NAMES, course.NAMES[0], when=view.RACE),
-        Choice("look", "look at", ("one noisy point", "the race"), look),
+        Choice("look", "look at", ("one noisy point", "the race"), "one noisy point"),
         Choice("target", "target exp(E)", TARGETS, target, kernel=True),
         Handle(
             "probe",
@@ -144,12 +144,11 @@ def _scene(
         axes = {"particles": tuple(map(float, range(len(COUNTS)))), "noise": OWN_LEVELS}
         arrays["own"] = Stack(own_fields(mine, target, seed), axes, bits=9)
         let, readouts = let | view.OWN_LET, (*readouts, *view.OWN_READOUTS)
-    look = ("one noisy point", "the race")[len(shots) > 1]
     return Scene(
         name="sampling_without_data",
         title="Sampling without data",
         bounds=parts.bounds_of(target),
-        params=_params(target, shots[-1].calls, look),
+        params=_params(target, shots[-1].calls),
         layers=view.layers(own),
         words=view.WORDS,
         stacks=arrays,

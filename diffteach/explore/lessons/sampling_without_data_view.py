@@ -187,12 +187,13 @@ PANELS = (
 
 WORDS = (
     "Of {count:.0f} clean {particles == 0 ?point|points} drawn backwards from this x_t, "
-    "{effective:.1f} count. {particles == 0 ?Its self-normalised weight is 1 whatever E says: a "
-    "network trained on it learns pure noise and leaves x_t where it is.|}"
-    "{(particles > 0)*(effective < 1.5) ?One of them carries the target: the noise is too high for "
-    "so few.|} The weighted mean misses the exact denoised point by {one_miss:.2f}; over many rows "
-    "self weights learn a point {bias:.2f} off, raw weights one {raw_miss:.2f} off"
+    "{effective:.1f} {particles == 0 ?counts|count}{particles == 0 ?. Its self-normalised weight "
+    "is 1 whatever E says: a network trained on it learns pure noise and leaves x_t where it is|}"
+    "{(particles > 0)*(effective < 1.5) ?. One of them carries the target: the noise is too high "
+    "for so few|}. The weighted mean misses the exact denoised point by {one_miss:.2f}; over many "
+    "rows self weights learn a point {bias:.2f} off, raw weights one {raw_miss:.2f} off"
     "{look*(ran == 0) ?. The race has not run: press Train|}"
+    "{(look == 0)*ran ?. The race has begun: look at it|}"
     "{look*ran ?. In the race everybody asks the energy equally often|}."
 )
 
