@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffteach.explore.lessons import LESSONS, open_link, parts, regularizers
+from diffteach.explore.lessons import LESSONS, one_point, open_link, parts, regularizers
 from diffteach.explore.lessons import one_point_bands as bands
 from diffteach.explore.lessons.regularizers import OMEGAS, PRESETS
 from diffteach.explore.lessons.regularizers_fields import (
@@ -252,6 +252,26 @@ def test_all_panels_have_one_scale(lesson):
         middle = np.median(np.linalg.norm(lesson["nodes_tr"], axis=1))
         drawn = 0.95 * lesson["cell"] * pull / (size + middle)
         np.testing.assert_allclose(lesson.of(arrows.data["uv"]), drawn, atol=1e-9)
+
+
+@pytest.mark.parametrize("omega", OMEGAS)
+def test_pulls_are_those_of_the_lessons_first_picture(lesson, omega):
+    other, points = one_point().set(omega=omega), grid(13, 3.5)
+    lesson.reset().set(omega=omega)
+    for field, known in (("field_srpo", "field_of_srpo"), ("field_tr", "field_of_dtql")):
+        ours = parts.vectors_at(lesson[field], points, lesson["box"])
+        theirs = parts.vectors_at(other[known], points, other["box"])
+        # Two grids, read between their nodes: the scale is the same, single readings nearly.
+        assert (ours * theirs).sum() / (theirs**2).sum() == pytest.approx(1, abs=0.004)
+        assert ((ours - theirs) ** 2).sum() < 0.01 * (theirs**2).sum()
+
+
+def test_what_the_table_measures(lesson):
+    lesson.reset()
+    gaps = np.linalg.norm(lesson["at_vsd"][:, None] - lesson["centres"], axis=-1).min(1)
+    assert lesson["away_vsd"] == pytest.approx(np.sqrt((gaps**2).mean()))
+    reach = np.linalg.norm(lesson["data"][:, None] - lesson["at_vsd"], axis=-1).min(1)
+    assert lesson["cover_vsd"] == pytest.approx((reach < 0.3536).mean(), abs=0.004)
 
 
 def test_vsds_arrows_are_the_data_less_the_policy(lesson):
