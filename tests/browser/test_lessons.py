@@ -160,6 +160,7 @@ def test_every_slider_moves_by_keyboard_and_by_mouse(lesson) -> None:
     _, page, scene = lesson
     for param, values, place in sliders_of(scene):
         page.evaluate(SETTING, plain(values))
+        settled(page)  # controls come and go with the next frame
         slider = page.locator("input[type=range]:visible").nth(place)
         slider.focus()
         seen = []

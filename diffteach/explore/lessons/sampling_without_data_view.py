@@ -91,7 +91,7 @@ def layers(own: bool) -> tuple[Layer, ...]:
             "points",
             xy="listed(self_x)",
             color="purple",
-            size=13,
+            size=24,
             shape="ring",
             when=shown,
             legend="learned, self weights",
