@@ -43,15 +43,9 @@ def trust_region_loss(
 ) -> Float[Tensor, " B"]:
     """DTQL's trust region ((D(a + sigma eps) - a)/c_out)^2, mean over A (DTQL Eq. 4).
 
-    In eps-residuals its weight is (sigma^2 + sigma_data^2)/sigma_data^2. TypeError unless the
-    schedule is EDM.
+    In eps-residuals its weight is `edm_weight`. TypeError unless the schedule is EDM.
     """
-    if not isinstance(schedule, EDM):
-        raise TypeError(
-            f"schedule must be EDM for trust_region_loss, got {type(schedule).__name__}; "
-            f"denoising_loss takes any schedule and weight"
-        )
-    weight = schedule.sigma(t).square() / schedule.sigma_data**2 + 1
+    weight = edm_weight(schedule, t)
     return denoising_loss(denoise, schedule, act, t, eps, weight) / act.shape[-1]
 
 
@@ -174,6 +168,20 @@ def variance_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor
 def unit_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Weight 1 on the eps-residual ("stable" in the official code of SRPO)."""
     return torch.ones_like(t, dtype=t.dtype if t.is_floating_point() else torch.get_default_dtype())
+
+
+def edm_weight(schedule: Schedule, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Weight (sigma^2 + sigma_data^2)/sigma_data^2 on the eps-residual, 1/c_out^2 on the clean one.
+
+    What DTQL weights both its behaviour and its trust region by (Eqs. 3 and 4; Karras et al. 2022).
+    TypeError unless the schedule is EDM.
+    """
+    if not isinstance(schedule, EDM):
+        raise TypeError(
+            f"schedule must be EDM for the trust region's weight, got {type(schedule).__name__}; "
+            f"denoising_loss takes any schedule and weight"
+        )
+    return schedule.sigma(t).square() / schedule.sigma_data**2 + 1
 
 
 def kl_weight(schedule: Schedule, t: Shaped[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -27,7 +27,14 @@ from diffteach.nets import (
     ema_update,
     seeded,
 )
-from diffteach.objectives import dmd_grad, kl_weight, score_regularization_grad, vsd_grad
+from diffteach.objectives import (
+    dmd_grad,
+    edm_weight,
+    kl_weight,
+    score_regularization_grad,
+    unit_weight,
+    vsd_grad,
+)
 from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
 from diffteach.train import noise_stream
@@ -72,11 +79,11 @@ class DQLKLConfig:
     """the KL's gradient on the action, a function of (real, fake, schedule, act, t, eps): kl_pull
     (paper), dmd_grad (official code) or spreadless_pull (SRPO's, without entropy)"""
     behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
-        EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False
+        EDM(), weight=edm_weight, network=DTQLDenoiser, lr=3e-4, anneal=False
     )
-    """the diffusion model of the data"""
+    """the diffusion model of the data, with the weight of DTQL's (Eq. 3)"""
     fake: BehaviourConfig | KnownBehaviour = BehaviourConfig(
-        EDM(), network=DTQLDenoiser, lr=3e-4, anneal=False
+        EDM(), weight=edm_weight, network=DTQLDenoiser, lr=3e-4, anneal=False
     )
     """the diffusion model of the policy's actions, the fake score; same schedule"""
     critic: ExpectileConfig | KnownQ = ExpectileConfig(
@@ -112,10 +119,11 @@ class DQLKLConfig:
 
 PAPER = DQLKLConfig()
 OFFICIAL = replace(PAPER, pull=dmd_grad)
+# Weights as on DTQL's plane.
 PLANE = DQLKLConfig(
     alpha=1.0,
-    behaviour=BehaviourConfig(EDM()),
-    fake=BehaviourConfig(EDM(), lr=3e-3, anneal=False),
+    behaviour=BehaviourConfig(EDM(), weight=unit_weight),
+    fake=BehaviourConfig(EDM(), weight=unit_weight, lr=3e-3, anneal=False),
     critic=ExpectileConfig(
         q=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
         value_on_target=False,

@@ -54,7 +54,7 @@ CASES = [
     (
         lambda: objectives.trust_region_loss(zero, VP(), X, T, X),
         TypeError,
-        "schedule must be EDM for trust_region_loss, got VP; denoising_loss takes any",
+        "schedule must be EDM for the trust region's weight, got VP; denoising_loss takes any",
     ),
     (
         lambda: objectives.reverse_sampling_target(

@@ -13,9 +13,10 @@ from core.oracles import gaussian_denoiser
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
 from diffteach.checkpoint import load, save
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
-from diffteach.methods import dtql
+from diffteach.methods import dql_kl, dtql
 from diffteach.methods.dtql import DTQL, DTQLConfig
 from diffteach.nets import Critics, DiracPolicy, ResNetDenoiser, TanhGaussianPolicy
+from diffteach.objectives import edm_weight, trust_region_loss, unit_weight
 from diffteach.schedule import EDM
 from diffteach.toys.rewards import quadratic, same
 from diffteach.train import InMemory, fit, one_step
@@ -216,3 +217,27 @@ def test_settings_of_paper_and_official_code() -> None:
     clamped = replace(dtql.PAPER.behaviour, limit=1.0)
     assert replace(dtql.PAPER, behaviour=clamped) == dtql.OFFICIAL
     assert dtql.PAPER.behaviour.limit is None
+
+
+@pytest.mark.parametrize("settings", [dtql.PAPER, dtql.OFFICIAL, dql_kl.PAPER, dql_kl.OFFICIAL])
+def test_the_presets_clone_by_the_trust_regions_own_functional(settings) -> None:
+    """Eqs. 3 and 4 are one functional, at data and at the policy's action; ours sums over A."""
+    behaviour = settings.behaviour.build(3, 2, 10)
+    twin = settings.behaviour.build(3, 2, 10)
+    generator = torch.Generator().manual_seed(0)
+    obs, act = (torch.randn(64, k, generator=generator) for k in (3, 2))
+    t, eps = twin.noise.take(64)
+    denoise = twin.denoise(obs)
+    wanted = 2 * trust_region_loss(denoise, settings.behaviour.schedule, act, t, eps).mean()
+    rows = one_step(act)._replace(obs=obs)
+    torch.testing.assert_close(behaviour.step(rows)["behaviour_loss"], wanted.detach())
+    # EDM's own words: ((D - a)/c_out)^2, 1/c_out^2 = (s^2 + s_d^2)/(s s_d)^2 on D - a.
+    residual = t[:, None] * (denoise(act + t[:, None] * eps, t) - eps)
+    if settings.behaviour.limit is None:
+        square = (t**2 + 0.25) / (0.5 * t) ** 2 * residual.square().sum(-1)
+        torch.testing.assert_close(square.mean(), wanted)
+
+
+def test_on_the_plane_all_levels_count_alike() -> None:
+    assert dtql.PLANE.behaviour.weight is dql_kl.PLANE.behaviour.weight is unit_weight
+    assert dql_kl.OFFICIAL.fake.weight is edm_weight
