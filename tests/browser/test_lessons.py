@@ -35,6 +35,7 @@ OWN = {
     "one_point": trust_region_loss,
     "regularizers": trust_region_loss,
     "sampling_without_data": lambda energy: torch.softmax(energy / 3, 0),
+    "training": lambda act: act[:, 0],
 }
 STATES = {
     "guidance": [
@@ -89,6 +90,7 @@ STATES = {
         {"noise": 13.0, "particles": "1", "proposal": "Unif[−6, 6]²", "temperature": 4.0},
         {"look": "the race", "sampler": "Langevin", "calls": 0.7},
     ],
+    "training": [{}, {"step": 13.0, "dots": False}, {"step": 31.0, "behind": "log density"}],
 }
 
 
@@ -96,6 +98,8 @@ STATES = {
 def lesson(request, chromium, tmp_path_factory):
     """A lesson with a student's function beside it, its page, and the scene the page carries."""
     explorable = LESSONS[request.param](guess=True).try_(OWN[request.param])
+    if explorable.film is not None:
+        explorable.advance(2)
     assert explorable.error == ""
     path = explorable.page(tmp_path_factory.mktemp("page") / "lesson.html")
     faults: list[str] = []

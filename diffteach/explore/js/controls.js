@@ -49,7 +49,7 @@ CONTROLS.slider = (param, view) => {
   input.addEventListener("change", () => view.settle());
   const show = (v) => {
     if (Math.round(position(v)) !== +input.value) input.value = Math.round(position(v));
-    const text = formatNumber(v, ".3g") + (param.unit ? ` ${param.unit}` : "");
+    const text = formatNumber(v, Math.abs(v) < 1000 ? ".3g" : ".0f") + (param.unit ? ` ${param.unit}` : "");
     if (output.textContent !== text) output.textContent = text;
     input.setAttribute("aria-valuetext", text);
     input.style.setProperty("--share", input.value / steps);

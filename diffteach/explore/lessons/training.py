@@ -145,7 +145,7 @@ def _scene(
         stacks=stacks,
         panels=(
             Panel(f"{chosen['method']} on {problem.name}"),
-            Panel("reward", "chart", "gradient step", "mean reward", xlim=(0.0, float(steps))),
+            Panel("reward", "chart", "gradient step", "mean reward", xlim=(0.0, 1.03 * steps)),
         ),
         readouts=(
             Readout("reward of the policy", "earns", ".3f"),
