@@ -185,7 +185,9 @@ def test_every_handle_is_dragged(lesson) -> None:
     page.evaluate(SETTING, plain(scene.defaults()))
     for param in (p for p in scene.params if p.kind == "handle"):
         before = page.evaluate("diffteach_root().values")[param.name]
-        box = page.get_by_label(param.label).first.bounding_box()
+        knob = page.get_by_label(param.label).first
+        knob.scroll_into_view_if_needed()
+        box = knob.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y)
         page.mouse.down()
