@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from types import SimpleNamespace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffteach.checkpoint import load, save
 from diffteach.nets import seeded
@@ -61,6 +62,39 @@ def equal(first, second) -> bool:
     return all(a.equal(b) for a, b in pairs)
 
 
+def apart(agent):
+    """The agent with every weight moved by noise of its own: no slow copy is one any more."""
+    with seeded(3), torch.no_grad():
+        for tensor in inside(agent):
+            if tensor.is_floating_point():
+                tensor.add_(torch.randn_like(tensor))
+    return agent
+
+
+class Affine(nn.Module):
+    """Critics Q(s, a) = weight (s, a) + bias; fresh ones lie 6 apart."""
+
+    def __init__(self, obs_dim: int, act_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, obs_dim + act_dim))
+        self.bias = nn.Parameter(torch.tensor([3.0, -3.0]))
+
+    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
+        x = torch.cat([obs.expand(*act.shape[:-1], -1), act], -1)
+        return torch.einsum("...i,ei->e...", x, self.weight) + self.bias.view(
+            -1, *[1] * (x.ndim - 1)
+        )
+
+
+def set_apart(method, config):
+    """An agent on the states of `transitions`, all its copies apart, and the list of the losses
+    that its policy's optimizer is given instead of taking a step."""
+    agent, losses = apart(method(config, 3, 2)), []
+    learner = agent.policy if hasattr(getattr(agent, "policy", None), "learner") else agent
+    learner.learner = SimpleNamespace(step=losses.append)
+    return agent, losses
+
+
 def check_same_seed_same_bytes(method, config) -> None:
     """Also that the global generators are left alone, and that another seed is another run."""
     data, before = transitions(), torch.get_rng_state()
@@ -87,12 +121,7 @@ def check_resumes(method, config, path, steps: int) -> None:
 
 def check_limits(method, config, limit: float = 0.25) -> None:
     """Actions have the right shape and stay within act_limit, whatever the weights."""
-    agent = method(config, 1, 2, limit)
-    with seeded(3), torch.no_grad():
-        for tensor in inside(agent):
-            if tensor.is_floating_point():
-                tensor.add_(torch.randn_like(tensor))
-    acts = agent.act(OBS)
+    acts = apart(method(config, 1, 2, limit)).act(OBS)
     assert acts.shape == (64, 2)
     assert float(acts.abs().max()) <= limit + 1e-6
 
