@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffteach.behaviour import Behaviour, BehaviourConfig, KnownBehaviour
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
@@ -37,7 +37,7 @@ from diffteach.objectives import (
 )
 from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
-from diffteach.train import noise_stream
+from diffteach.train import Counter, noise_stream
 from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
 
 
@@ -69,6 +69,10 @@ def spreadless_pull(
     return score_regularization_grad(real, schedule, act, t, eps, 2 * kl_weight(schedule, t))
 
 
+SCORE = BehaviourConfig(EDM(), weight=edm_weight, network=DTQLDenoiser, lr=3e-4, anneal=False)
+CLIPPED = replace(SCORE, limit=1.0)
+
+
 @dataclass(frozen=True)
 class DQLKLConfig:
     """Settings of `DQLKL`; the defaults are those of hopper-medium without its rate decay."""
@@ -78,13 +82,9 @@ class DQLKLConfig:
     pull: Callable[..., Tensor] = kl_pull
     """the KL's gradient on the action, a function of (real, fake, schedule, act, t, eps): kl_pull
     (paper), dmd_grad (official code) or spreadless_pull (SRPO's, without entropy)"""
-    behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
-        EDM(), weight=edm_weight, network=DTQLDenoiser, lr=3e-4, anneal=False
-    )
+    behaviour: BehaviourConfig | KnownBehaviour = SCORE
     """the diffusion model of the data, with the weight of DTQL's (Eq. 3)"""
-    fake: BehaviourConfig | KnownBehaviour = BehaviourConfig(
-        EDM(), weight=edm_weight, network=DTQLDenoiser, lr=3e-4, anneal=False
-    )
+    fake: BehaviourConfig | KnownBehaviour = SCORE
     """the diffusion model of the policy's actions, the fake score; same schedule"""
     critic: ExpectileConfig | KnownQ = ExpectileConfig(
         q=DoubleQConfig(network=dtql_critics),
@@ -99,8 +99,10 @@ class DQLKLConfig:
     anneal: bool = False
     """a cosine takes the policy's rate to 0 over all steps"""
     pretrain_steps: int = 50_000
-    """steps of critic and behaviour before the policy joins; fake score and implicit policy start
-    from the behaviour that results, if their networks are of its kind"""
+    """steps of critic and behaviour before the policy joins"""
+    inherit: bool = True
+    """fake score and implicit policy start from the behaviour that pretraining made; a policy of
+    another kind, a known behaviour and a run without pretraining have nothing to take over"""
     steps: int = 1_000_000
     """steps of all together"""
     batch_size: int = 256
@@ -118,7 +120,7 @@ class DQLKLConfig:
 
 
 PAPER = DQLKLConfig()
-OFFICIAL = replace(PAPER, pull=dmd_grad)
+OFFICIAL = replace(PAPER, pull=dmd_grad, behaviour=CLIPPED, fake=CLIPPED)
 # Weights as on DTQL's plane.
 PLANE = DQLKLConfig(
     alpha=1.0,
@@ -136,6 +138,21 @@ PLANE = DQLKLConfig(
     batch_size=256,
     candidates=1,
 )
+
+
+def check_heir(name: str, heir: nn.Module, source: nn.Module) -> None:
+    """ValueError unless both have the same weights by name and shape, and the same data_scale."""
+    theirs, ours = (
+        {k: tuple(p.shape) for k, p in net.named_parameters()}
+        | {"data_scale": getattr(net, "data_scale", None)}
+        for net in (source, heir)
+    )
+    for key in {**theirs, **ours}:
+        if theirs.get(key) != ours.get(key):
+            raise ValueError(
+                f"{name} must be like the behaviour to start from it: {key} is {ours.get(key)}, "
+                f"needed is {theirs.get(key)}; inherit=False starts afresh"
+            )
 
 
 class DQLKL:
@@ -161,9 +178,12 @@ class DQLKL:
         self.learner = Learner(self.policy.parameters(), config.lr, anneal)
         self.schedule = config.behaviour.schedule
         self.noise = noise_stream(
-            self.schedule.sample_time, act_dim, "policy", seed, device, noises=3
+            self.schedule.sample_time, act_dim, "policy", seed, device, noises=2
         )
         self.chance = torch.Generator(device).manual_seed(seed)
+        self.counter = Counter()
+        for name, heir, source in self.heirs():
+            check_heir(name, heir, source)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -174,45 +194,52 @@ class DQLKL:
             Stage("policy", config.steps, config.batch_size, self.joint_step),
         )
 
-    def pretrain_step(self, batch: Batch) -> Metrics:
-        """One step of the critic and one of the behaviour, whose weights the others inherit."""
-        metrics = {**self.critic.step(batch), **self.behaviour.step(batch)}
-        self.inherit()
-        return metrics
-
-    def inherit(self) -> None:
-        """Fake score and implicit policy become copies of the behaviour, where they are its kind.
+    def heirs(self) -> list[tuple[str, nn.Module, nn.Module]]:
+        """What becomes a copy of the behaviour, with its name and the part that it copies.
 
         The official policy takes DTQL's body without its preconditioning, so it does not start as
         a denoiser.
         """
-        if not (isinstance(self.behaviour, Behaviour) and isinstance(self.fake, Behaviour)):
-            return
-        kinds = [(c.network, c.data_scale) for c in (self.behaviour.config, self.fake.config)]
-        if kinds[0] == kinds[1]:
-            ema_update(self.fake.net, self.behaviour.net, 1)
-        if isinstance(self.policy, ImplicitPolicy) and isinstance(self.behaviour.net, DTQLDenoiser):
-            ema_update(self.policy.body, self.behaviour.net.body, 1)
+        config, behaviour, fake = self.config, self.behaviour, self.fake
+        if not (config.inherit and config.pretrain_steps and isinstance(behaviour, Behaviour)):
+            return []
+        found: list[tuple[str, nn.Module, nn.Module]] = []
+        if isinstance(fake, Behaviour):
+            found.append(("fake", fake.net, behaviour.net))
+        if isinstance(self.policy, ImplicitPolicy):
+            body = getattr(behaviour.net, "body", behaviour.net)
+            found.append(("policy", self.policy.body, body))
+        return found
+
+    def pretrain_step(self, batch: Batch) -> Metrics:
+        """One step of the critic and one of the behaviour; the last makes the heirs its copies."""
+        metrics = {**self.critic.step(batch), **self.behaviour.step(batch)}
+        if self.counter.tick() == self.config.pretrain_steps:
+            for _, heir, source in self.heirs():
+                ema_update(heir, source, 1)
+        return metrics
 
     def joint_step(self, batch: Batch) -> Metrics:
-        """One step of critic, behaviour, policy and fake score, in the official order."""
-        t, eps, latent, fresh = self.noise.take(len(batch.obs))
+        """One step of critic, behaviour, policy and fake score, in the official order.
+
+        The fake score learns from the very actions by which the policy learned.
+        """
+        t, eps, latent = self.noise.take(len(batch.obs))
+        act = self.policy.draw(batch.obs, latent)
         metrics = {**self.critic.step(batch), **self.behaviour.step(batch)}
-        metrics |= self.policy_step(batch.obs, t, eps, latent)
-        with torch.no_grad():
-            act = self.policy.draw(batch.obs, fresh)
-        fake = self.fake.step(batch._replace(act=act))
+        metrics |= self.policy_step(batch.obs, act, t, eps)
+        fake = self.fake.step(batch._replace(act=act.detach()))
         return {**metrics, **{f"fake_{name}": value for name, value in fake.items()}}
 
     def policy_step(
         self,
         obs: Float[Tensor, "B S"],
+        act: Float[Tensor, "B A"],
         t: Shaped[Tensor, " B"],
         eps: Float[Tensor, "B A"],
-        latent: Float[Tensor, "B A"],
     ) -> Metrics:
-        """One step down alpha KL - min Q; the KL is known by its gradient alone."""
-        act = self.policy.draw(obs, latent)
+        """One step down alpha KL - min Q at the policy's actions; the KL is known by its gradient
+        alone."""
         real, fake = self.behaviour.denoise(obs), self.fake.denoise(obs)
         pull = self.config.pull(real, fake, self.schedule, act.detach(), t, eps)
         q = self.critic.online(obs, act).amin(0).mean()
@@ -220,12 +247,16 @@ class DQLKL:
         return {"q": q.detach(), "pull": pull.square().sum(-1).mean().sqrt()}
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
-        """One of `candidates` actions of the policy, drawn by the softmax of the least slow Q."""
+        """One of `candidates` actions of the policy, drawn by the softmax of the least slow Q.
+
+        Clamped to act_limit: nothing keeps a generator's points inside the box.
+        """
         count = self.config.candidates
         shape = (count * len(obs), self.act_dim)
         latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
         with torch.no_grad():
             acts = self.policy.draw(obs.repeat(count, 1), latent).unflatten(0, (count, len(obs)))
+            acts = acts.clamp(-self.act_limit, self.act_limit)
             if count == 1:
                 return acts[0]
             values = self.critic.target(obs, acts).amin(0)

@@ -203,9 +203,12 @@ def source(seed: int = 0) -> InMemory:
     return InMemory(one_step(points, reward), seed)
 
 
-def weights(agent: DQLKL) -> bytes:
-    nets = (agent.policy, agent.behaviour.net, agent.fake.net, agent.critic.q.net)
+def weights_of(*nets: nn.Module) -> bytes:
     return b"".join(p.detach().numpy().tobytes() for net in nets for p in net.parameters())
+
+
+def weights(agent: DQLKL) -> bytes:
+    return weights_of(agent.policy, agent.behaviour.net, agent.fake.net, agent.critic.q.net)
 
 
 def run(agent: DQLKL, data: InMemory, done: dict[str, int], stop: int | None = None) -> None:
@@ -237,28 +240,62 @@ def test_seeds_tell_runs_apart_and_touch_nothing_global() -> None:
     assert torch.get_rng_state().equal(before)
 
 
-def test_fake_score_and_generator_start_from_the_pretrained_behaviour() -> None:
-    network = partial(DTQLDenoiser, width=16)
-    behaviour = BehaviourConfig(EDM(), network=network)
-    agent = DQLKL(replace(SMALL, behaviour=behaviour, fake=behaviour, steps=0), 1, 2)
-    run(agent, source(), {})
+@pytest.mark.parametrize("steps", [0, 3])
+def test_fake_score_and_generator_start_from_the_pretrained_behaviour(steps) -> None:
+    """Once, at the end of pretraining; networks are compared by their shapes, not by identity."""
+    agent, other = (DQLKL(replace(SMALL, steps=steps), 1, 2) for _ in range(2))
+    run(agent, source(), {}, SMALL.pretrain_steps)
     x_t, t, obs = torch.randn(9, 2), EDM().sample_time(9), torch.ones(9, 1)
     assert agent.fake.denoise(obs)(x_t, t).equal(agent.behaviour.denoise(obs)(x_t, t))
     # The generator is the bare body at its fixed level.
     level = torch.full((9,), 2.5)
     body = agent.behaviour.net.body
     assert agent.policy.draw(obs, x_t).equal(body(2.5 * x_t, obs, level))
+    run(other, source(), {}, SMALL.pretrain_steps - 1)
+    assert not other.fake.denoise(obs)(x_t, t).equal(other.behaviour.denoise(obs)(x_t, t))
 
 
-def test_other_networks_start_afresh() -> None:
-    fake = BehaviourConfig(EDM(), network=partial(PlaneDenoiser, width=16))
-    agent = DQLKL(replace(SMALL, fake=fake, policy=DiracPolicy), 1, 2)
+def test_a_second_run_takes_nothing_over_again() -> None:
+    agent = DQLKL(SMALL, 1, 2)
+    run(agent, source(), {})
+    before = weights_of(agent.fake.net)
+    run(agent, source(), {}, SMALL.pretrain_steps)
+    assert weights_of(agent.fake.net) == before
+
+
+OTHER = BehaviourConfig(EDM(), network=partial(PlaneDenoiser, width=16))
+
+
+def test_other_networks_start_afresh_if_told_so() -> None:
+    agent = DQLKL(replace(SMALL, fake=OTHER, policy=DiracPolicy, inherit=False), 1, 2)
     run(agent, source(), {})
     assert agent.act(torch.ones(3, 1)).shape == (3, 2)
 
 
-def test_steps_are_taken_in_the_official_order_on_the_policys_own_actions() -> None:
-    """Critic, behaviour, policy, fake score; the fake score learns from the policy just moved."""
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fake": OTHER}, "fake must be like the behaviour to start from it: .* is None, needed"),
+        (
+            {"fake": replace(SMALL.fake, data_scale=2.0)},
+            r"data_scale is 2\.0, needed is 0\.5; inherit=False starts afresh",
+        ),
+        (
+            {"policy": partial(ImplicitPolicy, width=24)},
+            r"policy must be like .*weight is \(24, 19\), needed is \(16, 19\); inherit=False",
+        ),
+        ({"behaviour": OTHER, "fake": OTHER}, "policy must be like the behaviour"),
+    ],
+)
+def test_networks_that_cannot_take_over_say_so_before_any_training(changes, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        DQLKL(replace(SMALL, **changes), 1, 2)
+    DQLKL(replace(SMALL, **changes, inherit=False), 1, 2)
+    DQLKL(replace(SMALL, **changes, pretrain_steps=0), 1, 2)
+
+
+def test_the_fake_score_learns_from_the_actions_by_which_the_policy_learned() -> None:
+    """Critic, behaviour, policy, fake score, in the official order; actions drawn before it all."""
     agent, seen = DQLKL(SMALL, 1, 2), []
     for name in ("critic", "behaviour", "fake"):
         part = getattr(agent, name)
@@ -270,21 +307,27 @@ def test_steps_are_taken_in_the_official_order_on_the_policys_own_actions() -> N
         part.step = step
     moved = agent.learner.step
     agent.learner.step = lambda loss: (seen.append(("policy", None)), moved(loss))[1]
-    batch = next(source()(32))
+    batch, twin = next(source()(32)), DQLKL(SMALL, 1, 2)
     agent.joint_step(batch)
     assert [name for name, _ in seen] == ["critic", "behaviour", "policy", "fake"]
     assert seen[1][1].equal(batch.act)
-    again = noise_of(agent)
-    with torch.no_grad():
-        assert seen[3][1].equal(agent.policy.draw(batch.obs, again))
+    latent = twin.noise.take(32)[2]
+    assert seen[3][1].equal(twin.policy.draw(batch.obs, latent).detach())
+    assert not seen[3][1].requires_grad
 
 
-def noise_of(agent: DQLKL) -> torch.Tensor:
-    """The latents from which the fake score's actions of the first step were made."""
-    fresh = DQLKL(SMALL, 1, 2)
-    return fresh.noise.take(32)[3]
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_actions_stay_within_the_limit_though_the_generator_does_not(candidates) -> None:
+    agent = DQLKL(replace(SMALL, candidates=candidates), 1, 2, 0.01)
+    obs = torch.ones(200, 1)
+    assert agent.policy.draw(obs, torch.randn(200, 2)).abs().max() > 0.01
+    assert agent.act(obs).abs().max() <= 0.01
 
 
-def test_presets_differ_in_the_pull_alone() -> None:
-    assert replace(dql_kl.OFFICIAL, pull=kl_pull) == dql_kl.PAPER
+def test_presets_differ_in_the_pull_and_in_what_is_clamped() -> None:
+    unclamped = replace(dql_kl.OFFICIAL.behaviour, limit=None)
+    assert dql_kl.OFFICIAL.fake == dql_kl.OFFICIAL.behaviour
+    assert (dql_kl.OFFICIAL.fake.limit, dql_kl.PAPER.fake.limit) == (1.0, None)
+    same_models = replace(dql_kl.OFFICIAL, behaviour=unclamped, fake=unclamped)
+    assert replace(same_models, pull=kl_pull) == dql_kl.PAPER
     assert dql_kl.OFFICIAL.pull is dmd_grad
