@@ -218,7 +218,7 @@ TASKS = (
         ),
         starter="def through(q, denoise, schedule, x_t, t, beta):\n    ...",
         judge=_judge_through,
-        right="Exact for a linear Q on one Gaussian, and to first order in β; not beyond.",
+        right="Exact for a linear Q on one Gaussian; elsewhere the first order in β, at best.",
     ),
     Task(
         id="08.3",

@@ -134,7 +134,7 @@ def _layers(own: bool) -> tuple[Layer, ...]:
         layer("points", 2, xy="other_ends", color=COLORS[k], size=4, when=f"other == {k - 1}")
         for k in (1, 2, 3)
     )
-    yours = (layer("points", 2, xy="own_ends", color="yellow", size=4),)
+    yours = (layer("points", 2, xy="own_ends", color="yellow", size=4),) if own else ()
     arrow = layer(
         "arrows", xy="point", uv="listed(unit*g_own)", color="yellow", width=1.6, legend="yours"
     )
@@ -155,7 +155,7 @@ def _layers(own: bool) -> tuple[Layer, ...]:
         layer("marker", xy="denoised", shape="star", color="ink", label="x̂₀"),
         layer("points", xy="listed(aim)", size=11, shape="ring", legend="x̂₀ guided", **seen),
         *_plane(1, (layer("points", 1, xy="exact_ends", size=4, **seen),)),
-        *_plane(2, yours if own else ends),
+        *_plane(2, (*ends, *yours)),
         *_chart(),
     )
 
@@ -204,7 +204,7 @@ def scene(mine: Callable[..., Any] | None = None) -> Scene:
         panels=(
             Panel("one noisy action"),
             Panel("guided exactly"),
-            Panel("guided by the chosen" if mine is None else "yours, 1 ≤ β ≤ 4"),
+            Panel("guided by the chosen" if mine is None else "the chosen; yours, 1 ≤ β ≤ 4"),
             Panel(
                 "length of each, exact = 1",
                 "chart",
