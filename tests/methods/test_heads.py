@@ -161,8 +161,8 @@ def test_dql_kl_climbs_the_least_online_head() -> None:
         dql_kl.PAPER, alpha=0.0, behaviour=known, fake=known, critic=VALUES, policy=DIRAC
     )
     agent, losses = set_apart(DQLKL, config)
-    t, eps, latent = agent.noise.take(64)[:3]
-    metrics = agent.policy_step(OBS, t, eps, latent)
+    t, eps, latent = agent.noise.take(64)
+    metrics = agent.policy_step(OBS, agent.policy.draw(OBS, latent), t, eps)
     want = agent.critic.q.net(OBS, agent.policy(OBS)).amin(0).mean()
     same(metrics["q"], want)
     same_slopes(losses[0], -want, agent.policy)
