@@ -17,7 +17,7 @@ from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, 
 from diffteach.objectives import contrastive_energy_loss
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, guided
-from diffteach.train import Stream, noise_stream
+from diffteach.train import Stream, named_generator, noise_stream
 from diffteach.types import Batch, Metrics, QFunction, Stage
 
 Energy = Callable[[Tensor, Tensor], Tensor]
@@ -124,8 +124,12 @@ class Bank:
         self.columns, self.filled = columns, 0
 
     def put(self, *columns: Tensor) -> None:
-        """Appends rows."""
-        rows = slice(self.filled, self.filled + len(columns[0]))
+        """Appends rows; where no room is left, it starts anew and the old rows are gone.
+
+        So a second `fit` replaces the supports of the first by those of the behaviour it trained.
+        """
+        first = self.filled if self.filled + len(columns[0]) <= len(self.columns[0]) else 0
+        rows = slice(first, first + len(columns[0]))
         for mine, new in zip(self.columns, columns, strict=True):
             mine[rows] = new
         self.filled = rows.stop
@@ -179,6 +183,7 @@ class QGPO:
         self.noise = noise_stream(
             self.schedule.sample_time, act_dim, "energy", seed, device, config.supports
         )
+        self.support = named_generator("support", seed, device)
         self.chance = torch.Generator(device).manual_seed(seed)
 
     @property
@@ -202,7 +207,8 @@ class QGPO:
     def supports(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B M A"]:
         """Actions of the behaviour at each state."""
         count = self.config.supports
-        return self.draw(obs.repeat_interleave(count, 0), 0).unflatten(0, (len(obs), count))
+        acts = self.draw(obs.repeat_interleave(count, 0), 0, self.support)
+        return acts.unflatten(0, (len(obs), count))
 
     def rows(self, n: int) -> tuple[Batch, Float[Tensor, "M B A"], Float[Tensor, "M B A"]]:
         """n rows of the bank: transitions, and supports of their two states."""
@@ -237,19 +243,21 @@ class QGPO:
 
         return bound
 
-    def draw(self, obs: Float[Tensor, "B S"], scale: float | int) -> Float[Tensor, "B A"]:
+    def draw(
+        self, obs: Float[Tensor, "B S"], scale: float | int, generator: torch.Generator
+    ) -> Float[Tensor, "B A"]:
         """Actions of the behaviour, guided with a given scale; 0 is the behaviour."""
         denoise = self.behaviour.denoise(obs)
         if scale:
             denoise = guided(denoise, self.schedule, self.energy(obs), scale)
-        noise = initial_noise(self.schedule, len(obs), self.act_dim, self.chance)
+        noise = initial_noise(self.schedule, len(obs), self.act_dim, generator)
         return sample(
-            denoise, self.schedule, noise, self.config.sample_steps, self.chance, self.act_limit
+            denoise, self.schedule, noise, self.config.sample_steps, generator, self.act_limit
         )
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """One guided action per state, unfiltered."""
-        return self.draw(obs, self.config.scale)
+        return self.draw(obs, self.config.scale, self.chance)
 
     explore = act
 

@@ -201,7 +201,7 @@ def test_a_trained_energy_has_the_closed_forms_gradient_and_guides_to_the_tilted
     torch.testing.assert_close(act.mean(0), wanted, rtol=0, atol=0.1)
     torch.testing.assert_close(act.std(0), torch.full((2,), STD), rtol=0, atol=0.12)
     # Without guidance it is the behaviour.
-    plain = agent.draw(torch.ones(4000, 1), 0)
+    plain = agent.draw(torch.ones(4000, 1), 0, agent.chance)
     torch.testing.assert_close(plain.mean(0), MEAN.float(), rtol=0, atol=0.05)
 
 
@@ -250,6 +250,23 @@ def test_seeds_tell_runs_apart_and_touch_nothing_global() -> None:
     assert isinstance(runs[0], Agent)
     assert weights(runs[0]) == weights(runs[1]) != weights(runs[2])
     assert torch.get_rng_state().equal(before)
+
+
+def test_acting_leaves_training_as_it_was() -> None:
+    quiet, looked_at = trained(SMALL, source()), QGPO(SMALL, 1, 2, 6.0)
+    for _ in fit(looked_at, source()):
+        looked_at.act(torch.ones(2, 1))
+    assert weights(looked_at) == weights(quiet)
+
+
+def test_a_second_run_draws_its_supports_anew() -> None:
+    agent = trained(SMALL, source())
+    before = [support.clone() for support in agent.bank.columns[5:]]
+    for _ in fit(agent, source(1)):
+        pass
+    assert agent.bank.filled == 48
+    for old, new in zip(before, agent.bank.columns[5:], strict=True):
+        assert (old != new).flatten(1).any(1).all()
 
 
 def test_the_bank_keeps_what_was_drawn_beside_its_own_rows() -> None:
