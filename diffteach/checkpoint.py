@@ -1,6 +1,6 @@
 """Checkpoints: everything with a state that an agent and its source of batches hold, in one file.
 
-A file also holds the agent's settings, and only an agent of the same settings can take it.
+A file also holds the agent's settings and act_limit, and only an agent of the same can take it.
 """
 
 from __future__ import annotations
@@ -140,6 +140,11 @@ def _config(agent: object) -> Any:
     return _settings(getattr(agent, "config", None), "config")
 
 
+def _act_limit(agent: object) -> Any:
+    # Weights fit any box, but the actions that they say do not.
+    return _settings(getattr(agent, "act_limit", None), "act_limit")
+
+
 def save(
     path: str | Path,
     agent: object,
@@ -157,6 +162,7 @@ def save(
         "format": FORMAT,
         "method": type(agent).__name__,
         "config": _config(agent),
+        "act_limit": _act_limit(agent),
         "done": dict(done or {}),
         "tree": tree,
     }
@@ -175,7 +181,7 @@ def load(path: str | Path, agent: object, source: object = None) -> dict[str, in
     """Restores what `save` stored and returns the finished steps of each stage, for `fit`.
 
     ValueError, and an unchanged agent, for a file that is no checkpoint, or one of another method,
-    format, size or `config`, naming the first setting that differs.
+    format, size, `config` or `act_limit`, naming the first setting that differs.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -189,8 +195,9 @@ def load(path: str | Path, agent: object, source: object = None) -> dict[str, in
             f"{path} holds {about['method']} in format {about['format']}, "
             f"needed is {wanted[1]} in format {wanted[0]}"
         )
-    if different := _difference(about["config"], _config(agent), "config"):
-        raise ValueError(f"{path} was made with {different}")
+    for name, here in (("config", _config(agent)), ("act_limit", _act_limit(agent))):
+        if different := _difference(about.get(name), here, name):
+            raise ValueError(f"{path} was made with {different}")
     if missing := sorted(set(parts) - set(about["tree"])):
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     before = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ import torch
 from diffteach import toys
 from diffteach.behaviour import BehaviourConfig
 from diffteach.checkpoint import load, save
-from diffteach.methods import BCConfig, DiffusionBC
+from diffteach.methods import BCConfig, DiffusionBC, srpo
 from diffteach.methods.bc import fit_points
+from diffteach.methods.srpo import SRPO
 from diffteach.nets import ResNetDenoiser
 from diffteach.objectives import denoising_loss, variance_weight
 from diffteach.sampling import initial_noise, sample
@@ -249,6 +251,23 @@ def test_a_checkpoint_fits_only_its_own_settings(tmp_path) -> None:
         changed(STATEFUL, network=wide),
         "config.behaviour.network.keywords.width = 16, needed is 32",
     )
+
+
+def test_a_checkpoint_fits_only_its_own_act_limit(tmp_path) -> None:
+    """The same weights say other actions in another box: here four times as far."""
+    settings = replace(srpo.PLANE, critic_steps=0, behaviour_steps=0, policy_steps=0)
+    path, narrow, wide = tmp_path / "run", SRPO(settings, 1, 2, 1.0), SRPO(settings, 1, 2, 4.0, 3)
+    save(path, narrow)
+    before = wide.act(torch.ones(1, 1))
+    with pytest.raises(ValueError, match="run was made with act_limit = 1.0, needed is 4.0$"):
+        load(path, wide)
+    assert wide.act(torch.ones(1, 1)).equal(before)
+    assert load(path, SRPO(settings, 1, 2, 1)) == {}  # 1 is 1.0
+
+
+def test_an_agent_without_an_act_limit_needs_none(tmp_path) -> None:
+    save(tmp_path / "run", SimpleNamespace(chance=torch.Generator()))
+    assert load(tmp_path / "run", SimpleNamespace(chance=torch.Generator())) == {}
 
 
 def test_settings_that_no_file_can_hold_are_refused_when_saving(tmp_path) -> None:
