@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -62,10 +63,14 @@ def _state(part: Stateful | torch.Generator) -> Any:
 
 
 def _set_state(part: Stateful | torch.Generator, state: Any) -> None:
-    if isinstance(part, torch.Generator):
+    if not isinstance(part, torch.Generator):
+        part.load_state_dict(state)
+    elif len(state) == len(part.get_state()):
         part.set_state(state)
     else:
-        part.load_state_dict(state)
+        # A state of another kind of device, as its size tells, says nothing here but can seed.
+        digest = hashlib.blake2b(bytes(state.tolist()), digest_size=4).digest()
+        part.manual_seed(int.from_bytes(digest, "little"))
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -179,6 +184,10 @@ def save(
 
 def load(path: str | Path, agent: object, source: object = None) -> dict[str, int]:
     """Restores what `save` stored and returns the finished steps of each stage, for `fit`.
+
+    Files go between CPU and CUDA, where the same seeds give other numbers: a run goes on as itself,
+    to the bit, only on the kind of device that it was saved on. A generator of another kind is
+    seeded from the state of the stored one.
 
     ValueError, and an unchanged agent, for a file that is no checkpoint, or one of another method,
     format, size, `config` or `act_limit`, naming the first setting that differs.

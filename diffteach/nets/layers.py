@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -110,31 +111,33 @@ class Sinusoidal(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout with a generator of its own, so that runs neither touch nor depend on global state.
+    """Dropout whose k-th mask depends on (seed, k) alone, neither on global state nor changing it.
 
-    The generator's state is part of the state dict: a resumed run draws the same masks.
+    Seed and k are part of the state dict: a resumed run draws the same masks, and the state loads
+    on every kind of device, each of which has masks of its own.
     """
 
     def __init__(self, p: float | int, seed: int = 0) -> None:
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"p must lie in [0, 1), got {p}")
-        self.p, self.seed = p, seed
-        self.generator = torch.Generator().manual_seed(seed)
+        self.p, self.seed, self.drawn = p, seed, 0
 
     def forward(self, x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         if not self.training or self.p == 0:
             return x
-        if self.generator.device != x.device:
-            self.generator = torch.Generator(x.device).manual_seed(self.seed)
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        # Generators of neighbouring seeds may start alike; the digests of their names do not.
+        digest = hashlib.blake2b(f"{self.seed}/{self.drawn}".encode(), digest_size=4).digest()
+        generator = torch.Generator(x.device).manual_seed(int.from_bytes(digest, "little"))
+        self.drawn += 1
+        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=generator)
         return x * keep / (1 - self.p)
 
     def get_extra_state(self) -> Tensor:
-        return self.generator.get_state()
+        return torch.tensor([self.seed, self.drawn])
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.generator.set_state(state.cpu())
+        self.seed, self.drawn = state.tolist()
 
 
 def ema_update(target: nn.Module, source: nn.Module, rate: float | int) -> None:

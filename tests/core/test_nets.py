@@ -189,6 +189,18 @@ def test_dropout_has_its_own_resumable_generator() -> None:
     assert drop.eval()(x).equal(x)
 
 
+def test_dropouts_state_is_the_same_on_every_device() -> None:
+    """Seed and number of masks, no generator's bytes, whose number differs between devices."""
+    x = torch.ones(50)
+    drop, other = Dropout(0.25, seed=3), Dropout(0.25, seed=8)
+    masks = [drop(x) for _ in range(4)]
+    assert drop.get_extra_state().tolist() == [3, 4]
+    other.set_extra_state(torch.tensor([3, 2]))
+    assert all(other(x).equal(mask) for mask in masks[2:])
+    later = [Dropout(0.25, seed=4)(x), Dropout(0.25, seed=3 + 2**32)(x)]
+    assert len({tuple(mask.tolist()) for mask in masks + later}) == 6
+
+
 def test_ema_moves_by_the_share_of_the_source() -> None:
     target, source = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.75 * target.weight + 0.25 * source.weight

@@ -270,6 +270,25 @@ def test_an_agent_without_an_act_limit_needs_none(tmp_path) -> None:
     assert load(tmp_path / "run", SimpleNamespace(chance=torch.Generator())) == {}
 
 
+def test_a_checkpoint_of_another_device_loads(tmp_path, monkeypatch) -> None:
+    """A CUDA generator's state has 16 bytes and seeds the generator here, each its own."""
+    whole, runs = trained(STATEFUL), []
+    for first in (0, 0, 1):
+        state = torch.arange(first, first + 16, dtype=torch.uint8)
+
+        def cuda_state(part, state=state):
+            return state if isinstance(part, torch.Generator) else part.state_dict()
+
+        with monkeypatch.context() as patch:
+            patch.setattr("diffteach.checkpoint._state", cuda_state)
+            save(tmp_path / "run", whole)
+        runs.append(DiffusionBC(STATEFUL, 1, 2, None, seed=7))
+        load(tmp_path / "run", runs[-1])
+        assert weights(runs[-1]) == weights(whole)
+    acts = [run.act(torch.ones(20, 1)) for run in runs]
+    assert acts[0].equal(acts[1]) and not acts[0].equal(acts[2])
+
+
 def test_settings_that_no_file_can_hold_are_refused_when_saving(tmp_path) -> None:
     agent = DiffusionBC(SMALL, 1, 2)
     agent.config = changed(SMALL, network=partial(ResNetDenoiser, dropout=object()))
