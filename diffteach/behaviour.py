@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffteach.checks import check_limit, check_not_negative
 from diffteach.nets import CVAE, Learner, PlaneDenoiser, seeded
 from diffteach.objectives import denoising_loss, kl_from_normal, unit_weight
 from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive, clip_denoised
@@ -44,6 +45,9 @@ class BehaviourConfig:
     def __post_init__(self) -> None:
         check_positive("lr", self.lr)
         check_positive("data_scale", self.data_scale)
+        check_not_negative("weight_decay", self.weight_decay)
+        check_limit("max_norm", self.max_norm)
+        check_limit("limit", self.limit)
 
     def build(
         self,
@@ -147,6 +151,7 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         check_positive("latent_limit", self.latent_limit)
+        check_not_negative("kl_weight", self.kl_weight)
 
     def build(
         self,

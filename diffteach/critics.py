@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffteach.checks import check_between, check_kind, check_limit
 from diffteach.nets import Critics, Learner, Value, ema_update, seeded
 from diffteach.objectives import expectile_loss, td_target
 from diffteach.schedule import check_count
@@ -37,6 +38,9 @@ class DoubleQConfig:
 
     def __post_init__(self) -> None:
         check_count("target_every", self.target_every)
+        check_between("discount", self.discount)
+        check_between("target_rate", self.target_rate)
+        check_limit("max_norm", self.max_norm)
 
     def build(
         self,
@@ -105,6 +109,11 @@ class ExpectileConfig:
     """called as value(obs_dim)"""
     value_on_target: bool = True
     """V regresses on the slow critics (IQL, SRPO); False: on the online ones (DTQL's code)"""
+
+    def __post_init__(self) -> None:
+        check_kind("q", self.q, DoubleQConfig)
+        if not 0 < self.expectile < 1:
+            raise ValueError(f"expectile must lie strictly between 0 and 1, got {self.expectile}")
 
     def build(
         self,
@@ -185,3 +194,11 @@ class KnownQ:
     def step(self, batch: Batch, next_value: Float[Tensor, " B"] | None = None) -> Metrics:
         """Nothing to do."""
         return {}
+
+
+def mean_size(q: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Mean |Q|, by which TD3+BC and Diffusion-QL divide Q; no gradient flows through it.
+
+    At least 1e-6: where Q is 0 at every action it would be 0/0, and a NaN in every weight.
+    """
+    return q.detach().abs().mean().clamp_min(1e-6)

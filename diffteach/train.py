@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffteach.checks import check_kind
 from diffteach.schedule import check_count
 from diffteach.types import Agent, Batch, Metrics
 
@@ -142,18 +143,13 @@ def noise_stream(
 class InMemory:
     """Batches drawn with replacement from transitions that fit in memory; a `Source`.
 
-    ValueError for an empty set, and for values that are not finite.
+    TypeError for columns that are not float32 (`done` may be bool); ValueError for an empty set,
+    shapes that do not match, and values that are not finite.
     """
 
     def __init__(self, data: Batch, seed: int = 0) -> None:
-        n = len(data.act)
-        if n == 0:
-            raise ValueError("data must hold at least one transition, got none")
-        for name, column in zip(data._fields, data, strict=True):
-            if len(column) != n:
-                raise ValueError(f"data.{name} must have {n} rows like data.act, got {len(column)}")
-            check_finite(f"data.{name}", column)
-        self.data = data
+        check_batch(data)
+        self.data, n = data, len(data.act)
 
         def rows(k: int, generator: torch.Generator) -> tuple[Tensor, ...]:
             index = torch.randint(n, (k,), generator=generator, device=generator.device)
@@ -167,11 +163,14 @@ class InMemory:
             yield Batch(*self._rows.take(batch_size))
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the stream of rows."""
-        return self._rows.state_dict()
+        """Position in the stream of rows, and how many rows the set has."""
+        return {"rows": len(self.data.act), **self._rows.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues from a stored position."""
+        """Continues from a stored position; ValueError for that of a set of another size."""
+        stored, mine = state_dict["rows"], len(self.data.act)
+        if stored != mine:
+            raise ValueError(f"the position belongs to {stored} transitions, got a set of {mine}")
         self._rows.load_state_dict(state_dict)
 
 
@@ -180,6 +179,32 @@ def check_finite(name: str, value: Tensor) -> None:
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite values")
+
+
+def check_batch(data: Batch) -> None:
+    """TypeError or ValueError unless data is a `Batch` as its annotations say, not empty, finite.
+
+    Networks are float32, so float64 is refused rather than rounded in silence.
+    """
+    check_kind("data", data, Batch)
+    for name, column in zip(data._fields, data, strict=True):
+        check_kind(f"data.{name}", column, Tensor)
+        if column.dtype != torch.float32 and not (name == "done" and column.dtype == torch.bool):
+            wanted = "float32 or bool" if name == "done" else "float32"
+            raise TypeError(f"data.{name} must be {wanted}, got {str(column.dtype)[6:]}")
+        axes = {"rew": "(n,)", "done": "(n,)", "act": "(n, A)"}.get(name, "(n, S)")
+        if column.ndim != len(axes.split()):
+            raise ValueError(f"data.{name} must have shape {axes}, got {tuple(column.shape)}")
+    n = len(data.act)
+    if n == 0:
+        raise ValueError("data must hold at least one transition, got none")
+    for name, column in zip(data._fields, data, strict=True):
+        if len(column) != n:
+            raise ValueError(f"data.{name} must have {n} rows like data.act, got {len(column)}")
+        check_finite(f"data.{name}", column)
+    here, there = data.obs.shape[1], data.next_obs.shape[1]
+    if here != there:
+        raise ValueError(f"data.next_obs must have {here} columns like data.obs, got {there}")
 
 
 def one_step(
@@ -237,18 +262,31 @@ def fit(
     save, since it is updated in place. Metrics are tensors that nobody reads in the loop; every
     `check_every` steps and at the end of a stage they are inspected together, and a NaN or an
     infinity raises FloatingPointError naming the metric and its step. Ctrl-C takes effect between
-    steps only.
+    steps only. ValueError for a `done` that names other stages, and for batches that end.
     """
     check_count("check_every", check_every)
     done = {} if done is None else done
+    if not callable(batches):
+        raise TypeError(
+            f"batches must be a Source such as InMemory(data), got {type(batches).__name__}"
+        )
+    names = [stage.name for stage in agent.stages]
+    if unknown := sorted(set(done) - set(names)):
+        raise ValueError(f"done must name stages of {', '.join(names)}, got {', '.join(unknown)}")
     for stage in agent.stages:
         check_count(f"steps of stage {stage.name!r}", stage.steps, 0)
         check_count(f"batch_size of stage {stage.name!r}", stage.batch_size)
-        supply = batches(stage.batch_size)
+        supply = iter(batches(stage.batch_size))
         recent: list[Progress] = []
         for step in range(done.get(stage.name, 0) + 1, stage.steps + 1):
             with _interrupts_wait():
-                metrics = stage.update(next(supply))
+                batch = next(supply, None)
+                if batch is None:
+                    raise ValueError(
+                        f"batches must not end, got none for step {step} of {stage.steps} of "
+                        f"stage {stage.name!r}"
+                    )
+                metrics = stage.update(batch)
                 done[stage.name] = step
             recent.append(Progress(stage.name, step, stage.steps, metrics))
             if step % check_every == 0 or step == stage.steps:

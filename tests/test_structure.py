@@ -20,6 +20,7 @@ PACKAGE = ROOT / "diffteach"
 FLOORS = {
     "types": 0,
     "files": 0,
+    "checks": 0,
     "schedule": 1,
     "nets": 2,
     "toys": 2,

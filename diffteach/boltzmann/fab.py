@@ -164,12 +164,20 @@ class FAB:
         self.chance = torch.Generator(device).manual_seed(seed)
 
     def step(self) -> Metrics:
-        """One gradient step; reports the loss, the weights' effective number and accepted moves."""
+        """One gradient step; reports the loss, the weights' effective number and accepted moves.
+
+        ValueError where none of the points has a positive density.
+        """
         config, size = self.config, self.config.move * self.config.data_scale
         with torch.no_grad():
             x = self.flow.sample(config.batch_size, self.chance)
             x, log_weight, accepted = annealed(
                 self.energy, self.flow.log_prob, x, config.levels, size, self.chance
+            )
+        if bool((log_weight == -math.inf).all()):
+            raise ValueError(
+                f"energy must be above -inf at some of the flow's points, got none of "
+                f"{len(x)}: data_scale {config.data_scale} may be too small or too large"
             )
         loss = -(torch.softmax(log_weight, 0) * self.flow.log_prob(x)).sum()
         descend(self.optimizer, loss)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.behaviour import BehaviourConfig, VAEConfig
+from diffteach.checks import check_kind, check_obs, check_space
 from diffteach.nets import (
     CVAE,
     Learner,
@@ -21,7 +22,7 @@ from diffteach.nets import (
     seeded,
 )
 from diffteach.sampling import initial_noise, sample
-from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive
+from diffteach.schedule import EDM, VP, Discrete, check_count
 from diffteach.train import InMemory, Progress, check_finite, fit, named_generator, normal, one_step
 from diffteach.types import Batch, Denoise, Metrics, Stage
 
@@ -43,6 +44,7 @@ class BCConfig:
         check_count("steps", self.steps, 0)
         check_count("batch_size", self.batch_size)
         check_count("sample_steps", self.sample_steps)
+        check_kind("behaviour", self.behaviour, BehaviourConfig)
 
 
 class DiffusionBC:
@@ -57,9 +59,9 @@ class DiffusionBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if act_limit is not None:
-            check_positive("act_limit", act_limit)
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, config.steps, seed, device)
         self.chance = torch.Generator(device).manual_seed(seed)
 
@@ -71,6 +73,7 @@ class DiffusionBC:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """Actions drawn from the learned behaviour, clamped to act_limit unless that is None."""
+        check_obs(obs, self.obs_dim)
         schedule = self.behaviour.schedule
         noise = initial_noise(schedule, len(obs), self.act_dim, self.chance)
         denoise, steps = self.behaviour.denoise(obs), self.config.sample_steps
@@ -103,7 +106,9 @@ class GaussianBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         with seeded(seed):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         check_imitates(self.policy)
@@ -124,6 +129,7 @@ class GaussianBC:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """Actions drawn from the policy."""
+        check_obs(obs, self.obs_dim)
         noise = normal((len(obs), self.act_dim), self.chance)
         with torch.no_grad():
             return self.policy.draw(obs, noise)
@@ -153,7 +159,9 @@ class CVAEBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_limit = config, act_limit
+        self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, act_limit, seed, device)
         self.chance = named_generator("act", seed, device)
 
@@ -165,6 +173,7 @@ class CVAEBC:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """Actions decoded from clamped normal latents."""
+        check_obs(obs, self.obs_dim)
         return self.behaviour.draw(obs, self.chance)
 
 

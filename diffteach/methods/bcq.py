@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.behaviour import VAEConfig
+from diffteach.checks import check_between, check_kind, check_obs, check_space
 from diffteach.critics import DoubleQConfig, KnownQ
 from diffteach.nets import CVAE, Critics, Learner, Mish, Perturbation, ema_update, seeded
 from diffteach.objectives import soft_clipped
@@ -49,6 +50,10 @@ class BCQConfig:
     def __post_init__(self) -> None:
         check_count("backups", self.backups)
         check_count("candidates", self.candidates)
+        check_between("least", self.least)
+        check_between("target_rate", self.target_rate)
+        check_kind("behaviour", self.behaviour, VAEConfig)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
 
 
 PAPER = BCQConfig()
@@ -75,7 +80,9 @@ class BCQ:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_limit = config, act_limit
+        self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, act_limit, seed, device)
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
         with seeded(seed):
@@ -116,6 +123,7 @@ class BCQ:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """The best of `candidates` moved proposals by the first critic."""
+        check_obs(obs, self.obs_dim)
         count = self.config.candidates
         rows = obs.repeat(count, 1)
         with torch.no_grad():

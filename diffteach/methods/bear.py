@@ -12,6 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffteach.behaviour import VAEConfig
+from diffteach.checks import (
+    check_between,
+    check_kind,
+    check_not_negative,
+    check_obs,
+    check_space,
+)
 from diffteach.critics import DoubleQConfig, KnownQ
 from diffteach.nets import (
     CVAE,
@@ -74,6 +81,11 @@ class BEARConfig:
         check_positive("cut", self.cut)
         for name in ("matches", "backups", "candidates"):
             check_count(name, getattr(self, name))
+        check_not_negative("threshold", self.threshold)
+        check_between("least", self.least)
+        check_between("target_rate", self.target_rate)
+        check_kind("behaviour", self.behaviour, VAEConfig)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
 
 
 PAPER = BEARConfig()
@@ -106,7 +118,9 @@ class BEAR:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         total = config.match_steps + config.steps
         self.behaviour = config.behaviour.build(obs_dim, act_dim, act_limit, seed, device)
         self.critic = config.critic.build(obs_dim, act_dim, total, seed, device)
@@ -185,6 +199,7 @@ class BEAR:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """The best of `candidates` actions of the policy by the first critic."""
+        check_obs(obs, self.obs_dim)
         count = self.config.candidates
         rows = obs.repeat(count, 1)
         with torch.no_grad():

@@ -10,7 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffteach.behaviour import Behaviour, BehaviourConfig
-from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.checks import (
+    check_between,
+    check_kind,
+    check_not_negative,
+    check_obs,
+    check_space,
+)
+from diffteach.critics import DoubleQConfig, KnownQ, mean_size
 from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, ema_update
 from diffteach.objectives import denoising_loss, unit_weight
 from diffteach.sampling import ancestral, initial_noise, softmax_of
@@ -62,6 +69,11 @@ class DiffusionQLConfig:
     def __post_init__(self) -> None:
         for name in ("backups", "ema_every", "candidates"):
             check_count(name, getattr(self, name))
+        check_not_negative("eta", self.eta)
+        check_between("ema_rate", self.ema_rate)
+        check_count("ema_start", self.ema_start, 0)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
+        check_kind("policy", self.policy, BehaviourConfig)
         chain_of(self.policy)
 
 
@@ -95,7 +107,9 @@ class DiffusionQL:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         size = obs_dim, act_dim, config.steps, seed, device
         self.critic = config.critic.build(*size)
         self.policy, self.slow = config.policy.build(*size), config.policy.build(*size)
@@ -142,9 +156,9 @@ class DiffusionQL:
         clone = denoising_loss(denoise, self.schedule, batch.act, t, eps, weight).mean()
         heads = self.critic.online(batch.obs, self.chain(self.policy, batch.obs, self.noise))
         first = int(torch.randint(len(heads), (), generator=self.coin))
-        scale = heads[first - 1].detach().abs().mean()
         q = heads[first].mean()
-        loss = clone / self.act_dim - self.config.eta * q / scale
+        greed = self.config.eta / mean_size(heads[first - 1])
+        loss = clone / self.act_dim - greed * q
         self.policy.learner.step(loss)
         return {"policy_loss": loss.detach(), "clone": clone.detach(), "q": q.detach()}
 
@@ -162,6 +176,7 @@ class DiffusionQL:
 
         The policy itself proposes them, not its slow copy.
         """
+        check_obs(obs, self.obs_dim)
         count = self.config.candidates
         with torch.no_grad():
             acts = self.chain(self.policy, obs.repeat(count, 1), self.chance)

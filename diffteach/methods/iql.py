@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig
 from diffteach.nets import (
     Critics,
@@ -53,6 +54,8 @@ class IQLConfig:
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
         check_positive("cap", self.cap)
+        check_not_negative("act_noise", self.act_noise)
+        check_kind("critic", self.critic, ExpectileConfig)
 
 
 PAPER = IQLConfig()
@@ -80,7 +83,9 @@ class IQL:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
         with seeded(seed):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
@@ -125,6 +130,7 @@ class IQL:
         return self._draw(obs, 1.0)
 
     def _draw(self, obs: Tensor, scale: float | int) -> Tensor:
+        check_obs(obs, self.obs_dim)
         noise = normal((len(obs), self.act_dim), self.chance)
         with torch.no_grad():
             return self.policy.draw(obs, scale * noise)

@@ -11,7 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.checks import (
+    check_between,
+    check_kind,
+    check_not_negative,
+    check_obs,
+    check_space,
+)
+from diffteach.critics import DoubleQConfig, KnownQ, mean_size
 from diffteach.nets import (
     Critics,
     DiracPolicy,
@@ -58,6 +65,10 @@ class TD3BCConfig:
     def __post_init__(self) -> None:
         check_positive("alpha", self.alpha)
         check_count("delay", self.delay)
+        check_between("target_rate", self.target_rate)
+        check_not_negative("smoothing", self.smoothing)
+        check_not_negative("smoothing_cut", self.smoothing_cut)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
 
 
 PAPER = TD3BCConfig()
@@ -83,7 +94,9 @@ class TD3BC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
         with seeded(seed):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
@@ -125,7 +138,7 @@ class TD3BC:
         """One step down -alpha Q/mean|Q| + the distance to the data, Q of the first critic."""
         act = self.policy.draw(batch.obs, normal((len(batch.obs), self.act_dim), self.noise))
         q = self.critic.online(batch.obs, act)[0]
-        greed = self.config.alpha / q.detach().abs().mean()
+        greed = self.config.alpha / mean_size(q)
         distance = imitation_loss(self.policy, batch.obs, batch.act).mean()
         loss = distance - greed * q.mean()
         self.learner.step(loss)
@@ -133,6 +146,7 @@ class TD3BC:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """The policy's actions."""
+        check_obs(obs, self.obs_dim)
         with torch.no_grad():
             return self.policy.draw(obs, normal((len(obs), self.act_dim), self.chance))
 

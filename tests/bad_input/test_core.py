@@ -133,7 +133,11 @@ CASES = [
     (lambda: BehaviourConfig(data_scale=0), ValueError, "data_scale must be positive, got 0"),
     (lambda: small(sample_steps=0), ValueError, "sample_steps must be at least 1, got 0"),
     (lambda: DiffusionBC(BCConfig(), 1, 0), ValueError, "act_dim must be at least 1, got 0"),
-    (lambda: DiffusionBC(BCConfig(), 1, 2, -1), ValueError, "act_limit must be positive, got -1"),
+    (
+        lambda: DiffusionBC(BCConfig(), 1, 2, -1),
+        ValueError,
+        "act_limit must be positive and finite, got -1",
+    ),
     (lambda: next(fit_points(X * NAN, EDM())), ValueError, "points must be finite, got 6 NaN"),
     (
         lambda: next(fit_points(X[:0], EDM())),

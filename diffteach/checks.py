@@ -1,0 +1,54 @@
+"""Checks that settings, agents and data share: one sentence for what is not accepted."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def check_between(
+    name: str, value: float | int, low: float | int = 0, high: float | int = 1
+) -> None:
+    """ValueError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low}, {high}], got {value}")
+
+
+def check_not_negative(name: str, value: float | int) -> None:
+    """ValueError unless value >= 0 and finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
+
+
+def check_limit(name: str, value: float | int | None) -> None:
+    """ValueError unless value is None or positive and finite."""
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def check_kind(name: str, value: object, *kinds: type) -> None:
+    """TypeError unless value is of one of the kinds."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be of kind {wanted}, got {type(value).__name__}")
+
+
+def check_space(obs_dim: int, act_dim: int, act_limit: float | int | None) -> None:
+    """ValueError for a space without coordinates, or a box of actions that is empty or unbounded.
+
+    None stands for no box, where a method has a use for that.
+    """
+    for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    check_limit("act_limit", act_limit)
+
+
+def check_obs(obs: Tensor, obs_dim: int) -> None:
+    """TypeError unless obs is a tensor, ValueError unless its shape is (B, obs_dim)."""
+    check_kind("obs", obs, Tensor)
+    if obs.ndim != 2 or obs.shape[-1] != obs_dim:
+        raise ValueError(
+            f"obs must have shape (B, {obs_dim}), one row per state, got {tuple(obs.shape)}"
+        )
