@@ -79,7 +79,9 @@ def test_qgpos_rows_are_transitions_with_supports_of_their_own_states() -> None:
 def test_qgpo_asks_the_behaviour_at_both_states(monkeypatch) -> None:
     agent, _ = set_apart(QGPO, GUIDED)
     states = []
-    monkeypatch.setattr(agent, "draw", lambda obs, scale: states.append((obs, scale)) or obs[:, :2])
+    monkeypatch.setattr(
+        agent, "draw", lambda obs, scale, *_: states.append((obs, scale)) or obs[:, :2]
+    )
     agent.support_step(DATA)
     assert [scale for _, scale in states] == [0, 0]
     for column, state in ((5, OBS), (6, AFTER)):
