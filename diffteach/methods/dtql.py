@@ -59,8 +59,9 @@ class DTQLConfig:
         value_on_target=False,
     )
     """IQL's critic with V on the online Q, as in the official code"""
-    policy: Callable[..., Policy] = TanhGaussianPolicy
-    """called as policy(obs_dim, act_dim, act_limit)"""
+    policy: Callable[..., Policy] = partial(TanhGaussianPolicy, edge=1 / 1.001)
+    """called as policy(obs_dim, act_dim, act_limit); the official code undoes the squashing by
+    atanh(a/(1 + 1e-3)), which decides how far actions at the limit pull with gamma > 0"""
     lr: float | int = 3e-4
     """Adam's learning rate of the policy"""
     anneal: bool = False

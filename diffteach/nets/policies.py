@@ -39,7 +39,9 @@ class DiracPolicy(nn.Module):
 class TanhGaussianPolicy(nn.Module):
     """act_limit * tanh(u) with u ~ N(mean(obs), std(obs)^2); log std clamped to [-5, 2] (DTQL).
 
-    Orthogonal weights and zero biases, as in DTQL's code.
+    Orthogonal weights and zero biases, as in DTQL's code. `log_prob` shrinks given actions by
+    `edge`, since no u has an action at the limit; DTQL's code has 1/1.001. ValueError unless
+    0 < edge < 1.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class TanhGaussianPolicy(nn.Module):
         act_limit: float | int = 1.0,
         width: int = 256,
         depth: int = 3,
+        edge: float = 1 - 1e-6,
     ) -> None:
         super().__init__()
-        self.act_limit = act_limit
+        if not 0 < edge < 1:
+            raise ValueError(f"edge must lie strictly between 0 and 1, got {edge}")
+        self.act_limit, self.edge = act_limit, edge
         self.body = mlp((obs_dim, *[width] * depth, 2 * act_dim), nn.ReLU)
         for module in self.body:
             if isinstance(module, nn.Linear):
@@ -78,9 +83,8 @@ class TanhGaussianPolicy(nn.Module):
         return self.sample(obs, noise)[0]
 
     def log_prob(self, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
-        """Log density of given actions; those at or beyond the limit count as just inside it."""
-        edge = 1 - 1e-6
-        u = (act / self.act_limit).clamp(-edge, edge).atanh()
+        """Log density of given actions, clamped to the limit and shrunk by `edge`."""
+        u = (self.edge * (act / self.act_limit).clamp(-1, 1)).atanh()
         mean, log_std = self(obs)
         return tanh_gaussian_log_prob(u, mean, log_std, self.act_limit)
 

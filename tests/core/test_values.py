@@ -67,6 +67,24 @@ def test_squashed_density_of_samples_and_of_given_actions_agree() -> None:
     assert bool(torch.isfinite(far).all())
 
 
+@pytest.mark.parametrize("edge", [0.9, 1 / 1.001])
+def test_actions_at_the_limit_count_as_those_at_the_edge(edge) -> None:
+    """At act = +-limit and beyond, u = +-atanh(edge), in the density with the squashing's slope."""
+    policy = TanhGaussianPolicy(1, 1, 2.0, width=16, edge=edge)
+    obs, u = torch.ones(4, 1), math.atanh(edge)
+    mean, log_std = policy(obs)
+    z = (torch.tensor([[u], [u], [-u], [-u]]) - mean) / log_std.exp()
+    wanted = -0.5 * z**2 - log_std - 0.5 * math.log(2 * math.pi) - math.log(2 * (1 - edge**2))
+    act = torch.tensor([[2.0], [5.0], [-2.0], [-5.0]])
+    torch.testing.assert_close(policy.log_prob(obs, act), wanted[:, 0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_an_edge_at_the_limit_or_at_nothing_is_refused(edge) -> None:
+    with pytest.raises(ValueError, match="edge must lie strictly between 0 and 1, got"):
+        TanhGaussianPolicy(1, 1, edge=edge)
+
+
 def test_log_std_stays_between_minus_five_and_two() -> None:
     with seeded(0):
         policy = TanhGaussianPolicy(1, 1, width=16)

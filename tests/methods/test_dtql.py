@@ -15,7 +15,7 @@ from diffteach.checkpoint import load, save
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
 from diffteach.methods import dql_kl, dtql
 from diffteach.methods.dtql import DTQL, DTQLConfig
-from diffteach.nets import Critics, DiracPolicy, ResNetDenoiser, TanhGaussianPolicy
+from diffteach.nets import Critics, DiracPolicy, ResNetDenoiser, TanhGaussianPolicy, seeded
 from diffteach.objectives import edm_weight, trust_region_loss, unit_weight
 from diffteach.schedule import EDM
 from diffteach.toys.rewards import quadratic, same
@@ -113,6 +113,22 @@ def test_the_likelihood_of_data_keeps_a_spread(alpha, gamma) -> None:
     root = math.sqrt((gamma * 2) ** 2 + 8 * alpha * gamma)
     expected = (root - gamma * 2) / (2 * alpha)
     torch.testing.assert_close(ratio, torch.full_like(ratio, expected), rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize("settings", [dtql.PAPER, dtql.OFFICIAL])
+def test_the_presets_likelihood_of_actions_at_the_limit_is_the_official_one(settings) -> None:
+    """Normal.log_prob(atanh(a/(1 + 1e-3))) without a Jacobian: its slopes, the same in ours."""
+    with seeded(0):
+        policy = settings.policy(3, 2, 1.0)
+    obs = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    act = torch.linspace(-1, 1, 128).reshape(64, 2)  # from one edge to the other
+    mean, log_std = policy(obs)
+    official = torch.distributions.Normal(mean, log_std.exp()).log_prob((act / 1.001).atanh())
+    params = list(policy.parameters())
+    wanted = torch.autograd.grad(official.sum(-1).mean(), params)
+    got = torch.autograd.grad(policy.log_prob(obs, act).mean(), params)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_learned_parts_end_where_known_parts_do() -> None:
