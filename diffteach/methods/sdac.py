@@ -24,12 +24,29 @@ from diffteach.train import Counter, named_generator, normal
 from diffteach.types import Batch, Denoise, Metrics, QFunction, Stage
 
 
-def batch_rows(log_weight: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """exp(Q/lambda) of a row over its mean in the batch: the paper's weight, normalised."""
+def mean_one_rows(
+    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
+) -> Float[Tensor, " B"]:
+    """exp(Q/lambda) of a row over its mean in the batch: exact where all rows are of one state."""
     return torch.softmax(log_weight, 0) * len(log_weight)
 
 
-def unit_rows(log_weight: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+def batch_rows(
+    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
+) -> Float[Tensor, " B"]:
+    """exp(z/lambda) over its mean, z = (Q - mean)/std in the batch within +-3: the paper's weight.
+
+    As its authors told their reviewers; the bounds are those of DPMD in their code. Without z the
+    values of states may differ by so much that one or two rows of a batch count.
+    """
+    std, mean = torch.std_mean(log_weight, correction=0)
+    z = (log_weight - mean) / std.clamp_min(1e-12)
+    return mean_one_rows(z.clamp(-3, 3) / temperature, temperature)
+
+
+def unit_rows(
+    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
+) -> Float[Tensor, " B"]:
     """1 for every row: the official code, whose softmax over K leaves Q to the target alone."""
     return torch.ones_like(log_weight)
 
@@ -57,9 +74,9 @@ class SDACConfig:
     """lambda of exp(Q/lambda) at the start, Q of scaled rewards; alpha/alpha_start multiplies it"""
     particles: int = 1
     """clean actions drawn per noisy one, K (paper 1, official code 64)"""
-    row_weight: Callable[[Tensor], Tensor] = batch_rows
-    """weight of a noisy action, of log mean exp(Q/lambda) (B,): batch_rows (paper) or unit_rows
-    (official code), which needs K > 1"""
+    row_weight: Callable[[Tensor, Tensor], Tensor] = batch_rows
+    """weight of a noisy action, of log mean exp(Q/lambda) (B,) and lambda: batch_rows (paper),
+    mean_one_rows (for one state) or unit_rows (official code), which needs K > 1"""
     clamp_drawn: bool = True
     """drawn actions are clamped to the box before Q sees them, the noise that led there is not:
     Q counts as constant beyond the box (official code)"""
@@ -211,7 +228,7 @@ class SDAC:
         temperature = config.temperature * self.alpha / config.alpha_start
         q = self.value(obs)
         target, log_weight = reverse_sampling_target(q, schedule, x_t, t, eps, temperature)
-        weight = config.row_weight(log_weight)
+        weight = config.row_weight(log_weight, temperature)
         loss = rssm_loss(self.denoise(self.net, obs), x_t, t, target, weight).mean()
         self.learner.step(loss)
         return {"policy_loss": loss.detach(), "q": log_weight.mean() * temperature}

@@ -19,6 +19,7 @@ from diffteach.methods.sdac import (
     batch_rows,
     entropy_excess,
     linear_decay,
+    mean_one_rows,
     unit_rows,
 )
 from diffteach.nets import Critics, MLPDenoiser, PlaneDenoiser
@@ -28,7 +29,7 @@ from diffteach.train import InMemory, fit, one_step
 from diffteach.types import Agent, Batch
 
 LAW = toys.density("sdac_mixture")  # 0.8 at (3, 3), 0.2 at (-3, -3), both of variance 1
-OBS = torch.ones(1, 1)
+OBS, ONE = torch.ones(1, 1), torch.tensor(1.0)
 KNOWN = replace(
     sdac.PLANE,
     critic=KnownQ(LAW.log_prob),
@@ -72,7 +73,7 @@ def test_few_particles_even_out_the_shares() -> None:
 @pytest.mark.slow
 def test_one_particle_suffices_where_rows_are_weighted() -> None:
     """The paper's K = 1 has no such bias, but a batch of which few rows count."""
-    config = replace(KNOWN, particles=1, row_weight=batch_rows, batch_size=1024, steps=600)
+    config = replace(KNOWN, particles=1, row_weight=mean_one_rows, batch_size=1024, steps=600)
     act = trained(config).act(OBS.expand(4000, 1))
     assert major_share(act) == pytest.approx(0.8, abs=0.07)
 
@@ -164,9 +165,35 @@ def test_one_denoised_row_per_noisy_action_has_the_gradient_of_all_its_particles
 
 def test_row_weights_keep_the_ratios_of_exp_q() -> None:
     log_weight = torch.tensor([0.0, 1.0, 3.0])
-    weight = batch_rows(log_weight)
+    weight = mean_one_rows(log_weight, ONE)
     torch.testing.assert_close(weight, log_weight.exp() / log_weight.exp().mean())
-    assert unit_rows(log_weight).equal(torch.ones(3))
+    assert unit_rows(log_weight, ONE).equal(torch.ones(3))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.25])
+def test_the_papers_rows_standardise_q_within_the_batch(temperature) -> None:
+    """exp(z/lambda), z in units of the batch's spread: the same for Q, 300 Q and Q + 1000."""
+    q, heat = (
+        torch.randn(400, generator=torch.Generator().manual_seed(0)),
+        torch.tensor(temperature),
+    )
+    q[0] = 40.0  # an outlier counts as 3 standard deviations
+    z = ((q - q.mean()) / (q - q.mean()).square().mean().sqrt()).clamp(max=3)
+    wanted = (z / temperature).exp()
+    for scale, shift in ((1.0, 0.0), (300.0, 0.0), (1.0, 1000.0)):
+        weight = batch_rows((scale * q + shift) / temperature, heat)
+        torch.testing.assert_close(weight, wanted / wanted.mean(), rtol=2e-3, atol=1e-6)
+    assert batch_rows(torch.full((5,), 7.3), heat).equal(torch.ones(5))
+
+
+def test_rows_of_states_of_very_different_value_all_count() -> None:
+    """Q of 500 +- 100 over states, as on MuJoCo: of 256 rows, exp(Q) alone leaves one or two."""
+    q = 500 + 100 * torch.randn(256, generator=torch.Generator().manual_seed(0))
+    left = [
+        float(rows(q, ONE).sum() ** 2 / rows(q, ONE).square().sum())
+        for rows in (mean_one_rows, batch_rows)
+    ]
+    assert left[0] < 2 and left[1] > 80
 
 
 # the loop
