@@ -35,14 +35,12 @@ def check_kind(name: str, value: object, *kinds: type) -> None:
 
 
 def check_space(obs_dim: int, act_dim: int, act_limit: float | int | None) -> None:
-    """ValueError for a space without coordinates, or a box of actions that is empty or unbounded.
-
-    None stands for no box, where a method has a use for that.
-    """
+    """ValueError for a space without coordinates, or a box of actions that is empty or no box."""
     for name, size in (("obs_dim", obs_dim), ("act_dim", act_dim)):
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
-    check_limit("act_limit", act_limit)
+    if act_limit is None or not 0 < act_limit < math.inf:
+        raise ValueError(f"act_limit must be positive and finite, got {act_limit}")
 
 
 def check_obs(obs: Tensor, obs_dim: int) -> None:

@@ -59,7 +59,7 @@ class DiffusionBC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_space(obs_dim, act_dim, act_limit)
+        check_space(obs_dim, act_dim, 1.0 if act_limit is None else act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, config.steps, seed, device)
