@@ -53,12 +53,16 @@ function openLink(view, link) {
     const pairs = new URLSearchParams(query);
     const wanted = frame.defaults();
     for (const [key, text] of pairs) {
-      if (key === "hide" || key === "guess") continue;
+      if (key === "hide") continue;
+      if (key === "guess" && !host.kernel && !scene.prediction) {
+        throw new Error("This page asks for no guess: write one that does with diffteach page and this link.");
+      }
+      if (key === "guess") continue;
       const param = frame.params[key];
       const live = param && !(param.kernel && !host.kernel);
       if (live) wanted[key] = parsedValue(param, text);
       else if (String((host.fixed || {})[key] ?? frame.values[key]) !== text) {
-        throw new Error(`This page cannot show ${key}=${text}; it was made with another one.`);
+        throw new Error(`This page cannot show ${key}=${text}; it was made with another one: write that with diffteach page and this link.`);
       }
     }
     const hide = (pairs.get("hide") || "").split(",").filter(Boolean);

@@ -121,6 +121,7 @@ def _scene(
     clock = tuple(float(shot.step) for shot in shots)
     track = {"step": clock}
     earned = np.array([shot.reward for shot in shots])
+    paid = problem.q(problem.points)  # as the policy is: without the noise of labels
     stacks: Mapping[str, Stack] = {
         "q": Stack(fields.on_grid(problem.q, bounds, size)),
         "logp": Stack(fields.on_grid(problem.density.log_prob, bounds, size)),
@@ -131,8 +132,8 @@ def _scene(
         "earned": Stack(earned),
         "earns": Stack(earned, track),
         "off": Stack(np.array([shot.outside for shot in shots]), track),
-        "best": Stack(np.array(float(problem.reward.max()))),
-        "usual": Stack(np.array(float(problem.reward.mean()))),
+        "best": Stack(np.array(float(paid.max()))),
+        "usual": Stack(np.array(float(paid.mean()))),
     }
     steps = sum(stage.steps for stage in stages)
     return Scene(
