@@ -83,6 +83,8 @@ class Bandit:
 def fitted(settings: Any, problem: Bandit) -> Any:
     """A method's settings with every diffusion model told the size of the problem's points.
 
+    A method whose policy or energy is one itself, SDAC and QGPO, has a `data_scale` of its own.
+
     Then the networks start as the denoiser of one Gaussian as wide as the data.
     """
     models = {field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -91,7 +93,8 @@ def fitted(settings: Any, problem: Bandit) -> Any:
         for name, model in models.items()
         if isinstance(model, BehaviourConfig)
     }
-    return replace(settings, **told)
+    own = {"data_scale": problem.scale} if "data_scale" in models else {}
+    return replace(settings, **told, **own)
 
 
 def with_exact_behaviour(settings: Any, problem: Bandit) -> Any:

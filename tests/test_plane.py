@@ -7,7 +7,7 @@ import torch
 
 from diffteach import plane, toys
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
-from diffteach.methods import dtql, srpo
+from diffteach.methods import dtql, qgpo, sdac, srpo
 from diffteach.plane import bandit, fitted, outcome, panel, with_exact_behaviour
 from diffteach.schedule import EDM, VP
 from diffteach.types import Agent
@@ -71,6 +71,15 @@ def test_settings_are_fitted_to_the_size_of_the_data(settings) -> None:
     assert isinstance(known.behaviour, KnownBehaviour)
     assert known.behaviour.schedule == settings.behaviour.schedule
     assert fitted(known, problem) == known
+
+
+@pytest.mark.parametrize("settings", [sdac.PLANE, qgpo.PLANE])
+def test_a_data_scale_of_the_methods_own_is_fitted_too(settings) -> None:
+    """SDAC's policy and QGPO's energy are the networks of diffusion models themselves."""
+    problem = bandit("25gaussians")
+    assert fitted(settings, problem).data_scale == problem.scale != settings.data_scale
+    drawn = plane.agent("sdac", problem)
+    assert drawn.net.data_scale == problem.scale
 
 
 def test_every_panel_makes_an_agent_that_acts_on_its_problem() -> None:
