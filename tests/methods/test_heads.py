@@ -319,6 +319,12 @@ def test_diffusion_ql_climbs_one_online_head_over_the_others_mean_size(monkeypat
 
 def test_diffusion_ql_backs_up_each_slow_heads_best_next_action(monkeypatch) -> None:
     agent, _ = set_apart(DiffusionQL, replace(DQL, backups=3))
+    with torch.no_grad():  # heads that disagree about which action is best
+        for value in agent.slow.net.parameters():
+            value.mul_(0.1)
+        agent.critic.slow.bias.zero_()
+        agent.critic.slow.weight[1] = -agent.critic.slow.weight[0]
+        agent.critic.slow.weight[:, :3] = 0
     acts, original = [], agent.chain
     monkeypatch.setattr(
         agent, "chain", lambda *args: acts.append((*args, original(*args))) or acts[-1][-1]
