@@ -60,7 +60,9 @@ def reference(found: Task, given: Sequence[str] = ()) -> str:
     functions = inspect.getmembers(solutions, inspect.isfunction)
     (answer,) = (f for _, f in functions if (f.__doc__ or "").startswith(f"{found.id}:"))
     lines = inspect.getsource(answer).splitlines()
-    _, *body = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]
+    (function,) = ast.parse("\n".join(lines)).body
+    assert isinstance(function, ast.FunctionDef)
+    _, *body = function.body
     if not callable(solutions.SOLUTIONS[found.id]):
         last = body[-1].lineno - 1
         lines[last] = lines[last].replace("return", f"{_named(found)} =", 1)

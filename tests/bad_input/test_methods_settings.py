@@ -45,7 +45,8 @@ def few(batch_size: int) -> Iterator[Batch]:
     yield ROWS
 
 
-def trained(source=InMemory(ROWS), done=None) -> None:  # noqa: B008
+def trained(source=None, done=None) -> None:
+    source = InMemory(ROWS) if source is None else source
     agent = methods.GaussianBC(bc.GaussianBCConfig(steps=3), 1, 2)
     for _ in fit(agent, source, done):
         pass

@@ -42,7 +42,11 @@ def banked(config):
 
 def test_qgpo_weighs_supports_of_the_state_by_the_least_slow_head(monkeypatch) -> None:
     asked = []
-    weight = lambda x: asked.append(x) or torch.softmax(x, 0)  # noqa: E731
+
+    def weight(x):
+        asked.append(x)
+        return torch.softmax(x, 0)
+
     agent, _ = banked(replace(GUIDED, beta=0.3, weight=weight))
     rows, here, _ = agent.rows(64)
     monkeypatch.setattr(agent, "rows", lambda n: (rows, here, 100 + here))

@@ -81,7 +81,10 @@ def test_gradient_of_q_at_the_noisy_action_is_wrong_by_a_known_factor() -> None:
     """grad E_t = beta b alpha s^2/D_t, whereas naive guidance takes beta b at every level."""
     t = double(0.02, 0.2, 0.6)
     x = torch.zeros(3, 2, dtype=torch.float64)
-    zero = lambda x_t, t: torch.zeros_like(x_t)  # noqa: E731
+
+    def zero(x_t, t):
+        return torch.zeros_like(x_t)
+
     exact = guided(zero, LAW, linear_energy)(x, t)
     naive = guided(zero, LAW, naive_energy(lambda a: a @ SLOPE, BETA))(x, t)
     alpha, sigma, total = scales(t)
