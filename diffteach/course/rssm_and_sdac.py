@@ -17,6 +17,7 @@ _CANDIDATES, _PARTICLES, _ROWS = 32, 16, 1500
 _LOW, _HIGH = 1.0, 4.0
 _KEPT, _WANTED = 1.10, 0.95
 _TAKES = "energy"
+_LARGEST = 1e20
 
 
 def _judge_best_of(answer: Any) -> None:
@@ -64,6 +65,11 @@ def _drawn(noise: float, n: int = _ROWS, seed: int = 1) -> _Draws:
 def _weights(answer: Any, energy: Tensor) -> Tensor:
     """A student's weights, non-negative and with something in every column, summing to 1."""
     got = rows(called(answer, energy, takes=_TAKES), tuple(energy.shape)).detach()
+    if float(got.abs().max()) > _LARGEST:
+        raise Slip(
+            f"A weight of {float(got.abs().max()):.0e} leaves no digits for what it multiplies: "
+            "subtract the column's largest energy before exp, or scale the weights down."
+        )
     if bool((got < 0).any()):
         raise Slip("Weights must not be negative: a mean of points would leave the points.")
     if bool((got.sum(0) == 0).any()):
