@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -59,6 +59,20 @@ class Stage:
     steps: int
     batch_size: int
     update: Callable[[Batch], Metrics]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper, or its official code, runs a method on one data set."""
+
+    config: Any
+    """the method's settings"""
+    reward: str = "raw"
+    """a name of `data.rewards.TUNINGS`: what is done to the recorded rewards"""
+    standardise: bool = False
+    """observations minus the data's mean, over its standard deviation"""
+    episodes: int = 10
+    """episodes of an evaluation"""
 
 
 @runtime_checkable

@@ -1,0 +1,45 @@
+"""What every source of recorded episodes becomes: transitions in order, and where to act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from diffteach.types import Batch
+
+
+class EnvSpec(NamedTuple):
+    """An environment to act in: `gym.make(id, **kwargs)`.
+
+    `keys` names the entries of a dict observation in the order in which they are joined.
+    """
+
+    id: str
+    kwargs: Mapping[str, Any] = {}
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Transitions of recorded episodes, in the order in which they happened."""
+
+    name: str
+    """as in `hopper-medium-v2`, `D4RL/antmaze/umaze-v1` or `diffteach/pointmaze/umaze-v0`"""
+    transitions: Batch
+    """float32 on the CPU; rewards as recorded"""
+    ends: Bool[Tensor, " n"]
+    """the last kept row of an episode, however it ended"""
+    env: EnvSpec | None
+    """where a policy of these data is evaluated; None if nobody knows"""
+    scores: tuple[float, float] | None
+    """returns that count as 0 and 100 percent; None if nobody knows"""
+    origin: str
+    """one sentence: who recorded what, and what the loader changed"""
+    digest: str
+    """sha256 of the columns: a run keeps it, so that it never resumes on other data"""
+    act_limit: float | int = 1.0
+    """actions lie within +-act_limit; an environment is given act / act_limit"""
