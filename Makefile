@@ -89,25 +89,31 @@ pages: $(VENV)/.lab
 PYTEST := $(BIN)/python -m pytest
 FAST   := not slow and not browser and not notebook and not trains
 
-# What is said about bad input is ours only without the import hook that checks shapes first,
-# and a hook cannot be taken off again: hence a process of its own. Browser and notebooks run beside
-# the rest, since each side keeps one core busy; what they said is printed at the end.
-SCREEN := browser or notebook
-define run_tests
+# Two processes at a time, since each keeps one core busy: what $(1) said is printed after $(2).
+# What is said about bad input is ours only without the import hook that checks shapes first, and a
+# hook cannot be taken off again: hence a process of its own.
+BESIDE := build/beside.log
+define two
 @mkdir -p build; \
-$(PYTEST) -p no:cacheprovider -m "($(SCREEN))$(1)" > build/screen.log 2>&1 & screen=$$!; \
-trap 'kill $$screen 2>/dev/null' INT TERM; \
+$(1) > $(BESIDE) 2>&1 & beside=$$!; \
+trap 'kill $$beside 2>/dev/null' INT TERM; \
 status=0; \
-$(PYTEST) tests/bad_input $(2) || status=1; \
-$(PYTEST) -m "not ($(SCREEN))$(1)" || status=1; \
-echo "Waiting for the browser and the notebooks, which run beside: build/screen.log"; \
-wait $$screen || status=1; \
-cat build/screen.log; \
+$(2); \
+echo "Waiting for what runs beside: $(BESIDE)"; \
+wait $$beside || status=1; \
+cat $(BESIDE); \
 exit $$status
 endef
 
+SCREEN   := browser or notebook
+PICTURES := tests/lessons tests/explore tests/course
+# $(1) leaves tests out, or nothing.
+run_tests = $(call two,$(PYTEST) -p no:cacheprovider -m "($(SCREEN))$(1)",\
+  $(PYTEST) tests/bad_input -m "not ($(SCREEN))$(1)" || status=1; \
+  $(PYTEST) -m "not ($(SCREEN))$(1)" || status=1)
+
 test: $(VENV)/.test browser
-	$(call run_tests, and not slow,-m "not slow")
+	$(call run_tests, and not slow)
 
 test-all: $(VENV)/.test browser
 	$(call run_tests)
@@ -119,8 +125,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(NOTEBOOKS) | xargs -0 -r $(BIN)/nbstripout --keep-id --verify
-	$(PYTEST) tests/bad_input -m "$(FAST)"
-	$(PYTEST) -m "$(FAST)"
+	$(call two,$(PYTEST) -p no:cacheprovider $(PICTURES) -m "$(FAST)",\
+	  $(PYTEST) tests/bad_input -m "$(FAST)" || status=1; \
+	  $(PYTEST) $(PICTURES:%=--ignore=%) -m "$(FAST)" || status=1)
 
 bench: $(VENV)/.test browser
 	$(BIN)/python -m benchmarks
