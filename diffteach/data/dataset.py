@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from diffteach.types import Batch
 
 
 class EnvSpec(NamedTuple):
-    """An environment to act in: `gym.make(id, **kwargs)`.
+    """An environment to act in: `gym.make(id, **kwargs)`, its module named as in `module:Name-v0`.
 
     `keys` names the entries of a dict observation in the order in which they are joined.
     """
@@ -43,3 +44,12 @@ class Dataset:
     """sha256 of the columns: a run keeps it, so that it never resumes on other data"""
     act_limit: float | int = 1.0
     """actions lie within +-act_limit; an environment is given act / act_limit"""
+
+
+def digest(transitions: Batch, ends: Bool[Tensor, " n"]) -> str:
+    """The sha256 of the columns' shapes, kinds of numbers and bytes."""
+    total = hashlib.sha256()
+    for column in (*transitions, ends):
+        total.update(f"{column.dtype} {tuple(column.shape)}".encode())
+        total.update(column.contiguous().numpy().data)
+    return total.hexdigest()
