@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffteach.checks import check_limit, check_not_negative
-from diffteach.nets import CVAE, Learner, PlaneDenoiser, seeded
+from diffteach.nets import CVAE, Learner, PlaneDenoiser, at, seeded
 from diffteach.objectives import denoising_loss, kl_from_normal, unit_weight
 from diffteach.schedule import EDM, VP, Discrete, check_count, check_positive, clip_denoised
+from diffteach.seeds import named_seed
 from diffteach.train import named_generator, noise_stream, normal
 from diffteach.types import Batch, Denoise, Metrics, Schedule
 
@@ -76,7 +77,7 @@ class Behaviour:
         check_count("obs_dim", obs_dim)
         check_count("act_dim", act_dim)
         self.config, self.schedule = config, config.schedule
-        with seeded(seed):
+        with seeded(named_seed("behaviour", seed)):
             net = config.network(obs_dim, act_dim, config.schedule, config.data_scale)
         self.net = net.to(device).eval()
         anneal = steps if config.anneal else None
@@ -87,13 +88,10 @@ class Behaviour:
 
     def denoise(self, obs: Float[Tensor, "B S"]) -> Denoise:
         """The denoiser at given observations; a single row serves any number of points."""
-
-        def bound(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.net(x_t, t, obs.expand(len(x_t), -1))
-
+        denoise = at(self.net, obs)
         if self.config.limit is None:
-            return bound
-        return clip_denoised(bound, self.schedule, self.config.limit)
+            return denoise
+        return clip_denoised(denoise, self.schedule, self.config.limit)
 
     def step(self, batch: Batch) -> Metrics:
         """One step of denoising the batch's actions; reports the mean loss."""
@@ -178,7 +176,7 @@ class VAEBehaviour:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
-        with seeded(seed):
+        with seeded(named_seed("vae", seed)):
             self.net = config.network(obs_dim, act_dim, act_limit).to(device)
         self.learner = Learner(self.net.parameters(), config.lr)
         self.noise = named_generator("vae", seed, device)

@@ -13,6 +13,7 @@ from diffteach.checks import check_between, check_kind, check_limit
 from diffteach.nets import Critics, Learner, Value, ema_update, seeded
 from diffteach.objectives import expectile_loss, td_target
 from diffteach.schedule import check_count
+from diffteach.seeds import named_seed
 from diffteach.train import Counter
 from diffteach.types import Batch, Metrics, QFunction
 
@@ -67,7 +68,7 @@ class DoubleQ:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
-        with seeded(seed):
+        with seeded(named_seed("critic", seed)):
             self.net = config.network(obs_dim, act_dim).to(device)
             self.slow = config.network(obs_dim, act_dim).to(device).requires_grad_(False)
         self.slow.load_state_dict(self.net.state_dict())
@@ -144,7 +145,7 @@ class ExpectileCritic:
     ) -> None:
         self.config = config
         self.q = config.q.build(obs_dim, act_dim, steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("value", seed)):
             self.value = config.value(obs_dim).to(device)
         anneal = steps if config.q.anneal else None
         self.learner = Learner(self.value.parameters(), config.q.lr, anneal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, MutableMapping
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from diffteach.checks import check_kind
 from diffteach.schedule import check_count
+from diffteach.seeds import named_seed
 from diffteach.types import Agent, Batch, Metrics
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
@@ -38,13 +38,9 @@ class Source(Protocol):
     def __call__(self, batch_size: int) -> Iterator[Batch]: ...
 
 
-def _mixed(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "little")
-
-
 def named_generator(name: str, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose numbers depend on name and seed: two names of one seed share nothing."""
-    return torch.Generator(device).manual_seed(_mixed(f"{name}/{seed}"))
+    return torch.Generator(device).manual_seed(named_seed(name, seed))
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -103,7 +99,7 @@ class Stream:
         return tuple(column[start : self._offset] for column in self._block)
 
     def _fill(self, number: int, n: int) -> None:
-        self._generator.manual_seed(_mixed(f"{self._name}/{self._seed}/{number}"))
+        self._generator.manual_seed(named_seed(f"{self._name}/{self._seed}", number))
         self._block = self._draw(max(self._rows, n), self._generator)
         self._number, self._offset = number, 0
 

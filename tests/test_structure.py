@@ -21,6 +21,7 @@ FLOORS = {
     "types": 0,
     "files": 0,
     "checks": 0,
+    "seeds": 0,
     "schedule": 1,
     "nets": 2,
     "toys": 2,

@@ -13,6 +13,7 @@ from diffteach.methods.bear import BEAR, BEARConfig
 from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
 from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
+from diffteach.methods.idql import IDQL, IDQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.qgpo import QGPO, QGPOConfig
 from diffteach.methods.sdac import SDAC, SDACConfig
@@ -30,6 +31,8 @@ __all__ = [
     "BEAR",
     "CVAEBC",
     "DTQL",
+    "IDQL",
+    "IDQLConfig",
     "IQL",
     "SRPO",
     "TD3BC",

@@ -23,6 +23,7 @@ from diffteach.nets import (
 )
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import EDM, VP, Discrete, check_count
+from diffteach.seeds import named_seed
 from diffteach.train import InMemory, Progress, check_finite, fit, named_generator, normal, one_step
 from diffteach.types import Batch, Denoise, Metrics, Stage
 
@@ -63,7 +64,7 @@ class DiffusionBC:
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, config.steps, seed, device)
-        self.chance = torch.Generator(device).manual_seed(seed)
+        self.chance = named_generator("act", seed, device)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -109,7 +110,7 @@ class GaussianBC:
         check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         check_imitates(self.policy)
         self.learner = Learner(self.policy.parameters(), config.lr)

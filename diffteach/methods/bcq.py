@@ -18,6 +18,7 @@ from diffteach.nets import CVAE, Critics, Learner, Mish, Perturbation, ema_updat
 from diffteach.objectives import soft_clipped
 from diffteach.sampling import best_of
 from diffteach.schedule import check_count
+from diffteach.seeds import named_seed
 from diffteach.train import named_generator
 from diffteach.types import Batch, Metrics, Stage
 
@@ -85,7 +86,7 @@ class BCQ:
         self.obs_dim = obs_dim
         self.behaviour = config.behaviour.build(obs_dim, act_dim, act_limit, seed, device)
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("perturbation", seed)):
             self.perturbation = config.perturbation(obs_dim, act_dim, act_limit).to(device)
         self.slow = copy.deepcopy(self.perturbation).requires_grad_(False)
         self.learner = Learner(self.perturbation.parameters(), config.lr)

@@ -33,6 +33,7 @@ from diffteach.nets import (
 from diffteach.objectives import mmd, soft_clipped
 from diffteach.sampling import best_of
 from diffteach.schedule import check_count, check_positive
+from diffteach.seeds import named_seed
 from diffteach.train import named_generator, normal
 from diffteach.types import Batch, Metrics, Stage
 
@@ -124,7 +125,7 @@ class BEAR:
         total = config.match_steps + config.steps
         self.behaviour = config.behaviour.build(obs_dim, act_dim, act_limit, seed, device)
         self.critic = config.critic.build(obs_dim, act_dim, total, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         if not isinstance(self.policy, TanhGaussianPolicy):
             name = type(self.policy).__name__

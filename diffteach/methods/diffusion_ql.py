@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffteach.behaviour import Behaviour, BehaviourConfig
+from diffteach.behaviour import BehaviourConfig
 from diffteach.checks import (
     check_between,
     check_kind,
@@ -18,7 +19,7 @@ from diffteach.checks import (
     check_space,
 )
 from diffteach.critics import DoubleQConfig, KnownQ, mean_size
-from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, ema_update
+from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, at, ema_update
 from diffteach.objectives import denoising_loss, unit_weight
 from diffteach.sampling import ancestral, initial_noise, softmax_of
 from diffteach.schedule import Discrete, check_count, cosine_betas, vp_betas
@@ -53,11 +54,11 @@ class DiffusionQLConfig:
     """twin critics"""
     backups: int = 1
     """next actions per state; with more, each slow critic counts its best (10: "max_q_backup")"""
-    ema_rate: float | int = 0.005
+    target_rate: float | int = 0.005
     """share of the policy's weights that its slow copy takes at once"""
-    ema_every: int = 5
+    target_every: int = 5
     """steps from one time to the next"""
-    ema_start: int = 1000
+    target_start: int = 1000
     """steps before which the slow copy stays as it began"""
     candidates: int = 50
     """actions per state of which `act` draws one by softmax(Q); 1 acts by the policy alone"""
@@ -67,11 +68,11 @@ class DiffusionQLConfig:
     """rows per step"""
 
     def __post_init__(self) -> None:
-        for name in ("backups", "ema_every", "candidates"):
+        for name in ("backups", "target_every", "candidates"):
             check_count(name, getattr(self, name))
         check_not_negative("eta", self.eta)
-        check_between("ema_rate", self.ema_rate)
-        check_count("ema_start", self.ema_start, 0)
+        check_between("target_rate", self.target_rate)
+        check_count("target_start", self.target_start, 0)
         check_kind("critic", self.critic, DoubleQConfig, KnownQ)
         check_kind("policy", self.policy, BehaviourConfig)
         chain_of(self.policy)
@@ -89,7 +90,7 @@ PLANE = DiffusionQLConfig(
         max_norm=1.0,
     ),
     critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
-    ema_start=0,
+    target_start=0,
     steps=500,
     batch_size=128,
 )
@@ -112,7 +113,8 @@ class DiffusionQL:
         self.obs_dim = obs_dim
         size = obs_dim, act_dim, config.steps, seed, device
         self.critic = config.critic.build(*size)
-        self.policy, self.slow = config.policy.build(*size), config.policy.build(*size)
+        self.policy = config.policy.build(*size)
+        self.slow = copy.deepcopy(self.policy.net).requires_grad_(False)
         self.schedule = chain_of(config.policy)
         self.counter = Counter()
         self.coin = named_generator("coin", seed)
@@ -131,8 +133,8 @@ class DiffusionQL:
         critic = self.critic.step(batch, self.next_value(batch))
         policy = self.policy_step(batch)
         count = self.counter.tick()
-        if count > config.ema_start and count % config.ema_every == 0:
-            ema_update(self.slow.net, self.policy.net, config.ema_rate)
+        if count > config.target_start and count % config.target_every == 0:
+            ema_update(self.slow, self.policy.net, config.target_rate)
         return {**critic, **policy}
 
     def next_value(self, batch: Batch) -> Float[Tensor, " B"]:
@@ -154,7 +156,7 @@ class DiffusionQL:
         t, eps = self.policy.noise.take(len(batch.act))
         weight = unit_weight(self.schedule, t)
         clone = denoising_loss(denoise, self.schedule, batch.act, t, eps, weight).mean()
-        heads = self.critic.online(batch.obs, self.chain(self.policy, batch.obs, self.noise))
+        heads = self.critic.online(batch.obs, self.chain(self.policy.net, batch.obs, self.noise))
         first = int(torch.randint(len(heads), (), generator=self.coin))
         q = heads[first].mean()
         greed = self.config.eta / mean_size(heads[first - 1])
@@ -163,11 +165,11 @@ class DiffusionQL:
         return {"policy_loss": loss.detach(), "clone": clone.detach(), "q": q.detach()}
 
     def chain(
-        self, policy: Behaviour, obs: Float[Tensor, "B S"], generator: torch.Generator
+        self, net: nn.Module, obs: Float[Tensor, "B S"], generator: torch.Generator
     ) -> Float[Tensor, "B A"]:
-        """Actions from the whole reverse chain, differentiable in the policy's weights."""
+        """Actions from a network's whole reverse chain, differentiable in its weights."""
         noise = initial_noise(self.schedule, len(obs), self.act_dim, generator)
-        steps = ancestral(policy.denoise(obs), self.schedule, noise, generator, self.act_limit)
+        steps = ancestral(at(net, obs), self.schedule, noise, generator, self.act_limit)
         *_, act = steps
         return act
 
@@ -179,7 +181,7 @@ class DiffusionQL:
         check_obs(obs, self.obs_dim)
         count = self.config.candidates
         with torch.no_grad():
-            acts = self.chain(self.policy, obs.repeat(count, 1), self.chance)
+            acts = self.chain(self.policy.net, obs.repeat(count, 1), self.chance)
             acts = acts.unflatten(0, (count, len(obs)))
             if count == 1:
                 return acts[0]

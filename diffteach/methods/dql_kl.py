@@ -37,7 +37,8 @@ from diffteach.objectives import (
 )
 from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
-from diffteach.train import Counter, noise_stream
+from diffteach.seeds import named_seed
+from diffteach.train import Counter, named_generator, noise_stream
 from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
 
 
@@ -171,8 +172,8 @@ class DQLKL:
         size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
         self.critic = config.critic.build(*size, steps, seed, device)
         self.behaviour = config.behaviour.build(*size, steps, seed, device)
-        self.fake = config.fake.build(*size, config.steps, seed + 1, device)
-        with seeded(seed):
+        self.fake = config.fake.build(*size, config.steps, named_seed("fake", seed), device)
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         anneal = config.steps if config.anneal else None
         self.learner = Learner(self.policy.parameters(), config.lr, anneal)
@@ -180,7 +181,7 @@ class DQLKL:
         self.noise = noise_stream(
             self.schedule.sample_time, act_dim, "policy", seed, device, noises=2
         )
-        self.chance = torch.Generator(device).manual_seed(seed)
+        self.chance = named_generator("act", seed, device)
         self.counter = Counter()
         for name, heir, source in self.heirs():
             check_heir(name, heir, source)

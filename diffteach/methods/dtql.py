@@ -27,7 +27,8 @@ from diffteach.nets import (
 from diffteach.objectives import edm_weight, trust_region_loss, unit_weight
 from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
-from diffteach.train import noise_stream
+from diffteach.seeds import named_seed
+from diffteach.train import named_generator, noise_stream
 from diffteach.types import Batch, Metrics, Stage
 
 
@@ -123,7 +124,7 @@ class DTQL:
         size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
         self.critic = config.critic.build(*size, steps, seed, device)
         self.behaviour = config.behaviour.build(*size, steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         if config.gamma and not isinstance(self.policy, TanhGaussianPolicy):
             name = type(self.policy).__name__
@@ -134,7 +135,7 @@ class DTQL:
         self.noise = noise_stream(
             self.schedule.sample_time, act_dim, "policy", seed, device, noises=2
         )
-        self.chance = torch.Generator(device).manual_seed(seed)
+        self.chance = named_generator("act", seed, device)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

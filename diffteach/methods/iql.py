@@ -24,6 +24,7 @@ from diffteach.nets import (
 )
 from diffteach.objectives import advantage_weight
 from diffteach.schedule import check_positive
+from diffteach.seeds import named_seed
 from diffteach.train import named_generator, normal
 from diffteach.types import Batch, Metrics, Stage
 
@@ -87,7 +88,7 @@ class IQL:
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         check_imitates(self.policy)
         anneal = config.steps if config.anneal else None

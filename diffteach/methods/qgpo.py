@@ -17,6 +17,7 @@ from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, 
 from diffteach.objectives import contrastive_energy_loss
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, guided
+from diffteach.seeds import named_seed
 from diffteach.train import Stream, named_generator, noise_stream
 from diffteach.types import Batch, Metrics, QFunction, Stage
 
@@ -172,7 +173,7 @@ class QGPO:
         self.schedule = config.behaviour.schedule
         self.critic = config.critic.build(*size, config.critic_steps, seed, device)
         scale = getattr(config.behaviour, "data_scale", config.data_scale)
-        with seeded(seed):
+        with seeded(named_seed("energy", seed)):
             self.net = config.energy(*size, self.schedule, scale).to(device)
         anneal = config.energy_steps if config.anneal else None
         self.learner = Learner(self.net.parameters(), config.lr, anneal)
@@ -184,7 +185,7 @@ class QGPO:
             self.schedule.sample_time, act_dim, "energy", seed, device, config.supports
         )
         self.support = named_generator("support", seed, device)
-        self.chance = torch.Generator(device).manual_seed(seed)
+        self.chance = named_generator("act", seed, device)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -16,12 +16,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffteach.critics import DoubleQConfig, KnownQ
-from diffteach.nets import Critics, Learner, Mish, MLPDenoiser, PlaneDenoiser, ema_update, seeded
+from diffteach.nets import (
+    Critics,
+    Learner,
+    Mish,
+    MLPDenoiser,
+    PlaneDenoiser,
+    at,
+    ema_update,
+    seeded,
+)
 from diffteach.objectives import reverse_sampling_target, rssm_loss
 from diffteach.sampling import best_of, initial_noise, sample
 from diffteach.schedule import VP, Discrete, check_count, check_positive, perturb, relax_betas
+from diffteach.seeds import named_seed
 from diffteach.train import Counter, named_generator, normal
-from diffteach.types import Batch, Denoise, Metrics, QFunction, Stage
+from diffteach.types import Batch, Metrics, QFunction, Stage
 
 
 def mean_one_rows(
@@ -170,7 +180,7 @@ class SDAC:
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.schedule = config.schedule
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             net = config.network(obs_dim, act_dim, config.schedule, config.data_scale)
         self.net = net.to(device)
         self.slow = copy.deepcopy(self.net).requires_grad_(False)
@@ -229,7 +239,7 @@ class SDAC:
         q = self.value(obs)
         target, log_weight = reverse_sampling_target(q, schedule, x_t, t, eps, temperature)
         weight = config.row_weight(log_weight, temperature)
-        loss = rssm_loss(self.denoise(self.net, obs), x_t, t, target, weight).mean()
+        loss = rssm_loss(at(self.net, obs), x_t, t, target, weight).mean()
         self.learner.step(loss)
         return {"policy_loss": loss.detach(), "q": log_weight.mean() * temperature}
 
@@ -242,14 +252,6 @@ class SDAC:
 
         return q
 
-    def denoise(self, net: nn.Module, obs: Float[Tensor, "B S"]) -> Denoise:
-        """A network as a denoiser at given observations."""
-
-        def bound(x_t: Tensor, t: Tensor) -> Tensor:
-            return net(x_t, t, obs)
-
-        return bound
-
     def draw(
         self, net: nn.Module, obs: Float[Tensor, "B S"], generator: torch.Generator
     ) -> Float[Tensor, "B A"]:
@@ -257,7 +259,7 @@ class SDAC:
         config, count = self.config, self.config.candidates
         wide = obs.repeat(count, 1)
         noise = initial_noise(self.schedule, len(wide), self.act_dim, generator)
-        denoise, steps = self.denoise(net, wide), config.sample_steps
+        denoise, steps = at(net, wide), config.sample_steps
         acts = sample(
             denoise, self.schedule, config.start_std * noise, steps, generator, self.act_limit
         ).unflatten(0, (count, len(obs)))

@@ -25,7 +25,8 @@ from diffteach.nets import (
 )
 from diffteach.objectives import score_regularization_grad, variance_weight
 from diffteach.schedule import VP, check_positive
-from diffteach.train import noise_stream
+from diffteach.seeds import named_seed
+from diffteach.train import named_generator, noise_stream
 from diffteach.types import Batch, Metrics, Stage
 
 
@@ -112,13 +113,13 @@ class SRPO:
         size = obs_dim, act_dim
         self.critic = config.critic.build(*size, config.critic_steps, seed, device)
         self.behaviour = config.behaviour.build(*size, config.behaviour_steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         self.learner = Learner(self.policy.parameters(), config.lr, config.policy_steps)
         low, high = config.times
         times = replace(vp_of(config.behaviour), t_min=low, t_max=high).sample_time
         self.noise = noise_stream(times, act_dim, "policy", seed, device, noises=2)
-        self.chance = torch.Generator(device).manual_seed(seed)
+        self.chance = named_generator("act", seed, device)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

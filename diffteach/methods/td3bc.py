@@ -31,6 +31,7 @@ from diffteach.nets import (
     seeded,
 )
 from diffteach.schedule import check_count, check_positive
+from diffteach.seeds import named_seed
 from diffteach.train import Counter, named_generator, normal
 from diffteach.types import Batch, Metrics, Stage
 
@@ -98,7 +99,7 @@ class TD3BC:
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
-        with seeded(seed):
+        with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         check_imitates(self.policy)
         self.slow = copy.deepcopy(self.policy).requires_grad_(False)

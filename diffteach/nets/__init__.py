@@ -6,6 +6,7 @@ from diffteach.nets.denoisers import (
     MLPDenoiser,
     PlaneDenoiser,
     ResNetDenoiser,
+    at,
     precondition,
 )
 from diffteach.nets.layers import (
@@ -61,6 +62,7 @@ __all__ = [
     "Sinusoidal",
     "TanhGaussianPolicy",
     "Value",
+    "at",
     "check_imitates",
     "descend",
     "dtql_critics",

@@ -9,7 +9,16 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from diffteach.nets.layers import Dropout, Fourier, Mish, Sinusoidal, mlp
-from diffteach.types import Schedule
+from diffteach.types import Denoise, Schedule
+
+
+def at(net: nn.Module, obs: Float[Tensor, "#B S"]) -> Denoise:
+    """A network as a denoiser at given observations; a single row serves any number of points."""
+
+    def bound(x_t: Tensor, t: Tensor) -> Tensor:
+        return net(x_t, t, obs.expand(len(x_t), -1))
+
+    return bound
 
 
 class Scaled(NamedTuple):

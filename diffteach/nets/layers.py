@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
+
+from diffteach.seeds import named_seed
 
 Activation = Callable[[], nn.Module]
 
@@ -59,7 +60,11 @@ class Mish(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Makes the initialisation of CPU modules built inside depend on `seed` alone."""
+    """Makes the initialisation of CPU modules built inside depend on `seed` alone.
+
+    Networks of one agent take seeds of their own, `seeded(named_seed("policy", seed))`: those of
+    one shape would be equal at birth.
+    """
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed every accelerator, which fork_rng does not restore.
         torch.default_generator.manual_seed(seed)
@@ -126,9 +131,8 @@ class Dropout(nn.Module):
     def forward(self, x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         if not self.training or self.p == 0:
             return x
-        # Generators of neighbouring seeds may start alike; the digests of their names do not.
-        digest = hashlib.blake2b(f"{self.seed}/{self.drawn}".encode(), digest_size=4).digest()
-        generator = torch.Generator(x.device).manual_seed(int.from_bytes(digest, "little"))
+        seed = named_seed(str(self.seed), self.drawn)
+        generator = torch.Generator(x.device).manual_seed(seed)
         self.drawn += 1
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=generator)
         return x * keep / (1 - self.p)

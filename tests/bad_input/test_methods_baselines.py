@@ -52,7 +52,7 @@ CASES = [
     (lambda: bear.BEARConfig(width=0), ValueError, "width must be positive, got 0"),
     (lambda: bear.BEARConfig(cut=-0.5), ValueError, "cut must be positive, got -0.5"),
     (lambda: bear.BEARConfig(matches=0), ValueError, "matches must be at least 1, got 0"),
-    (lambda: diffusion_ql.DiffusionQLConfig(ema_every=0), ValueError, "ema_every must be at least"),
+    (lambda: diffusion_ql.DiffusionQLConfig(target_every=0), ValueError, "target_every must be at least"),
     (lambda: diffusion_ql.DiffusionQLConfig(candidates=0), ValueError, "candidates must be at le"),
 ]
 

@@ -134,8 +134,8 @@ SETTINGS = [
     (lambda: bear.BEARConfig(target_rate=2), r"target_rate must lie in \[0, 1\], got 2"),
     (lambda: bear.BEARConfig(threshold=-1), "threshold must be finite and not negative, got -1"),
     (lambda: diffusion_ql.DiffusionQLConfig(eta=-1), "eta must be finite and not negative, got -1"),
-    (lambda: diffusion_ql.DiffusionQLConfig(ema_rate=2), r"ema_rate must lie in \[0, 1\], got 2"),
-    (lambda: diffusion_ql.DiffusionQLConfig(ema_start=-1), "ema_start must be at least 0, got -1"),
+    (lambda: diffusion_ql.DiffusionQLConfig(target_rate=2), r"target_rate must lie in \[0, 1\], got 2"),
+    (lambda: diffusion_ql.DiffusionQLConfig(target_start=-1), "target_start must be at least 0, got -1"),
 ]
 KINDS = [
     (lambda: iql.IQLConfig(critic=KNOWN), "critic must be of kind ExpectileConfig, got KnownQ"),
