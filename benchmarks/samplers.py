@@ -21,6 +21,7 @@ from diffteach.boltzmann import (
     FAB,
     IDEM,
     RSSM,
+    DenoiserConfig,
     Direct,
     DirectConfig,
     Energy,
@@ -28,7 +29,6 @@ from diffteach.boltzmann import (
     IDEMConfig,
     Langevin,
     LangevinConfig,
-    LearnerConfig,
     RSSMConfig,
     Sampler,
     batch_weight,
@@ -98,13 +98,13 @@ def rssm_uniform(target: Target, energy: Energy, law: Law) -> Sampler:
 
 
 def _rssm(target: Target, energy: Energy, **settings: Any) -> Sampler:
-    net = LearnerConfig(target.data_scale)
-    return RSSM(RSSMConfig(VP(t_max=target.t_max), learner=net, **settings), energy)
+    net = DenoiserConfig(target.data_scale)
+    return RSSM(RSSMConfig(VP(t_max=target.t_max), denoiser=net, **settings), energy)
 
 
 def idem(target: Target, energy: Energy, law: Law, particles: int = 100) -> Sampler:
     schedule = EDM(sigma_min=0.01 * target.data_scale, sigma_max=2.5 * target.data_scale)
-    return IDEM(IDEMConfig(schedule, particles, learner=LearnerConfig(target.data_scale)), energy)
+    return IDEM(IDEMConfig(schedule, particles, denoiser=DenoiserConfig(target.data_scale)), energy)
 
 
 def fab(target: Target, energy: Energy, law: Law) -> Sampler:
@@ -117,7 +117,7 @@ def langevin(target: Target, energy: Energy, law: Law) -> Sampler:
 
 def direct(target: Target, energy: Energy, law: Law) -> Sampler:
     points = law.sample(POINTS, torch.Generator().manual_seed(1)) / target.unit
-    return Direct(DirectConfig(learner=LearnerConfig(target.data_scale)), points)
+    return Direct(DirectConfig(denoiser=DenoiserConfig(target.data_scale)), points)
 
 
 SAMPLERS: dict[str, Make] = {

@@ -5,7 +5,7 @@ from diffteach.boltzmann.energy import Energy, Sampler
 from diffteach.boltzmann.fab import FAB, FABConfig, RealNVP, annealed
 from diffteach.boltzmann.idem import IDEM, IDEMConfig, energy_gradient_target
 from diffteach.boltzmann.langevin import Langevin, LangevinConfig
-from diffteach.boltzmann.learning import LearnerConfig
+from diffteach.boltzmann.learning import DenoiserConfig
 from diffteach.boltzmann.metrics import (
     effective_sample_size,
     energy_w1,
@@ -29,6 +29,7 @@ __all__ = [
     "FAB",
     "IDEM",
     "RSSM",
+    "DenoiserConfig",
     "Direct",
     "DirectConfig",
     "Energy",
@@ -36,7 +37,6 @@ __all__ = [
     "IDEMConfig",
     "Langevin",
     "LangevinConfig",
-    "LearnerConfig",
     "RSSMConfig",
     "RealNVP",
     "Sampler",

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.boltzmann.learning import LearnerConfig, bound, learn, learner
+from diffteach.boltzmann.learning import DenoiserConfig, bound
 from diffteach.objectives import denoising_loss, unit_weight
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import EDM, VP, check_count
@@ -22,7 +22,7 @@ class DirectConfig:
 
     schedule: VP | EDM = VP()
     """noise levels, up to one whose law is the starting noise: data set no limit here"""
-    learner: LearnerConfig = LearnerConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
     """network and training"""
     sample_steps: int = 20
     """noise levels that the reverse flow visits"""
@@ -45,8 +45,7 @@ class Direct:
             raise ValueError(f"points must be a non-empty (n, A), got shape {tuple(points.shape)}")
         check_finite("points", points)
         self.config, self.points = config, points.float().to(device)
-        parts = learner(config.learner, config.schedule, points.shape[1], seed, device)
-        self.net, self.average, self.optimizer = self._parts = parts
+        self.model = config.denoiser.build(config.schedule, points.shape[1], seed, device)
         self.noise = Stream(self._draw, "direct", seed, device)
         self.chance = torch.Generator(device).manual_seed(seed)
 
@@ -61,16 +60,16 @@ class Direct:
     def step(self) -> Metrics:
         """One gradient step; reports the loss."""
         schedule = self.config.schedule
-        x0, t, eps = self.noise.take(self.config.learner.batch_size)
+        x0, t, eps = self.noise.take(self.config.denoiser.batch_size)
         weight = unit_weight(schedule, t)
-        loss = denoising_loss(bound(self.net), schedule, x0, t, eps, weight).mean()
-        learn(self._parts, loss, self.config.learner.average)
+        loss = denoising_loss(bound(self.model.net), schedule, x0, t, eps, weight).mean()
+        self.model.step(loss)
         return {"loss": loss.detach()}
 
     @property
     def denoise(self) -> Denoise:
         """The learned denoiser, weights averaged."""
-        return bound(self.average)
+        return bound(self.model.average)
 
     def sample(self, n: int) -> Float[Tensor, "n A"]:
         """n points by the reverse flow."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffteach.boltzmann.energy import Energy
 from diffteach.boltzmann.learning import check_share
 from diffteach.boltzmann.metrics import effective_sample_size
-from diffteach.nets import descend, ema_update, mlp, seeded
+from diffteach.nets import Learner, ema_update, mlp, seeded
 from diffteach.schedule import check_count, check_positive
 from diffteach.types import Metrics
 
@@ -160,7 +160,7 @@ class FAB:
             flow = RealNVP(energy.dim, config.data_scale, config.layers, config.width)
         self.flow = flow.to(device)
         self.average = copy.deepcopy(self.flow).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.flow.parameters(), lr=config.lr, fused=True)
+        self.learner = Learner(self.flow.parameters(), config.lr)
         self.chance = torch.Generator(device).manual_seed(seed)
 
     def step(self) -> Metrics:
@@ -180,7 +180,7 @@ class FAB:
                 f"{len(x)}: data_scale {config.data_scale} may be too small or too large"
             )
         loss = -(torch.softmax(log_weight, 0) * self.flow.log_prob(x)).sum()
-        descend(self.optimizer, loss)
+        self.learner.step(loss)
         ema_update(self.average, self.flow, config.average)
         rows = effective_sample_size(log_weight)
         return {"loss": loss.detach(), "rows": rows, "accepted": accepted}

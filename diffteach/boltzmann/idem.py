@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diffteach.boltzmann.energy import Energy
-from diffteach.boltzmann.learning import LearnerConfig, Memory, bound, learn, learner
+from diffteach.boltzmann.learning import DenoiserConfig, Memory, bound
 from diffteach.objectives import rssm_loss
 from diffteach.sampling import draw, initial_noise, time_grid
 from diffteach.schedule import EDM, check_count, check_positive, perturb, x0_from_eps
@@ -63,7 +63,7 @@ class IDEMConfig:
     """gradient steps between two refreshments"""
     max_score: float | int = 33.0
     """largest norm of a score estimate, times data_scale (official: 70 at a scale of .46)"""
-    learner: LearnerConfig = LearnerConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
     """network and training"""
     sample_steps: int = 60
     """noise levels that the reverse SDE visits (official: 1000)"""
@@ -82,9 +82,8 @@ class IDEM:
         self, config: IDEMConfig, energy: Energy, seed: int = 0, device: torch.device | str = "cpu"
     ) -> None:
         self.config, self.energy = config, energy
-        parts = learner(config.learner, config.schedule, energy.dim, seed, device)
-        self.net, self.average, self.optimizer = self._parts = parts
-        self.noise = Stream(self._draw, "idem", seed, device, 8 * config.learner.batch_size)
+        self.model = config.denoiser.build(config.schedule, energy.dim, seed, device)
+        self.noise = Stream(self._draw, "idem", seed, device, 8 * config.denoiser.batch_size)
         self.chance = torch.Generator(device).manual_seed(seed)
         self.buffer = Memory(self.sample(config.buffer))
         self.due = Memory(torch.tensor(config.refresh))
@@ -109,21 +108,21 @@ class IDEM:
             self.buffer.x = torch.cat([self.buffer.x[config.fresh :], new])
             self.due.x = torch.tensor(config.refresh)
         self.due.x = self.due.x - 1
-        rows, t, noise, eps = self.noise.take(config.learner.batch_size)
+        rows, t, noise, eps = self.noise.take(config.denoiser.batch_size)
         x_t = perturb(config.schedule, self.buffer.x[rows], t, noise)
         target = energy_gradient_target(self.energy, config.schedule, x_t, t, eps.transpose(0, 1))
-        limit = config.max_score / config.learner.data_scale * t.unsqueeze(-1)
+        limit = config.max_score / config.denoiser.data_scale * t.unsqueeze(-1)
         norm = torch.linalg.vector_norm(target, dim=-1, keepdim=True)
         target = target * (limit / norm.clamp_min(1e-12)).clamp(max=1)
         # ||sigma (s - S)||^2: iDEM's weight h(t) on the score is 1 on the noise.
-        loss = rssm_loss(bound(self.net), x_t, t, target, torch.ones_like(t)).mean()
-        learn(self._parts, loss, config.learner.average)
+        loss = rssm_loss(bound(self.model.net), x_t, t, target, torch.ones_like(t)).mean()
+        self.model.step(loss)
         return {"loss": loss.detach()}
 
     @property
     def denoise(self) -> Denoise:
         """The learned denoiser, weights averaged."""
-        return bound(self.average)
+        return bound(self.model.average)
 
     def sample(self, n: int) -> Float[Tensor, "n A"]:
         """n points by the reverse SDE from N(0, sigma_max^2 I); asks the energy nothing."""

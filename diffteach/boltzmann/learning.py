@@ -1,16 +1,15 @@
-"""What the samplers that learn a denoiser share: network, its average, optimizer, reverse flow."""
+"""What the samplers that learn share: a network and its average, and what a checkpoint keeps."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffteach.nets import PlaneDenoiser, descend, ema_update, seeded
+from diffteach.nets import Learner, PlaneDenoiser, ema_update, seeded
 from diffteach.schedule import check_count, check_positive
 from diffteach.types import Denoise, Schedule
 
@@ -22,7 +21,7 @@ def check_share(name: str, value: float | int) -> None:
 
 
 @dataclass(frozen=True)
-class LearnerConfig:
+class DenoiserConfig:
     """The denoiser and its training, the same for every sampler that learns one."""
 
     data_scale: float | int = 1.0
@@ -43,6 +42,14 @@ class LearnerConfig:
         check_positive("lr", self.lr)
         check_share("average", self.average)
 
+    def build(
+        self, schedule: Schedule, dim: int, seed: int, device: torch.device | str
+    ) -> Averaged:
+        """A denoiser with fresh weights."""
+        with seeded(seed):
+            net = PlaneDenoiser(0, dim, schedule, self.data_scale, self.width)
+        return Averaged(net.to(device), self.lr, self.average)
+
 
 class Memory(nn.Module):
     """One tensor that changes from step to step and belongs into a checkpoint."""
@@ -54,22 +61,21 @@ class Memory(nn.Module):
         self.register_buffer("x", x)
 
 
-class Learner(NamedTuple):
-    """What is trained, what is used, and what changes the former."""
+class Averaged:
+    """A network in training, and the running average of its weights, which is what is used.
 
-    net: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
+    `share` is what the average takes of the weights after each step.
+    """
 
+    def __init__(self, net: nn.Module, lr: float | int, share: float | int) -> None:
+        self.net, self.share = net, share
+        self.average = copy.deepcopy(net).requires_grad_(False)
+        self.learner = Learner(net.parameters(), lr)
 
-def learner(
-    config: LearnerConfig, schedule: Schedule, dim: int, seed: int, device: torch.device | str
-) -> Learner:
-    """A fresh denoiser, a frozen copy for the average of its weights, and Adam."""
-    with seeded(seed):
-        net = PlaneDenoiser(0, dim, schedule, config.data_scale, config.width).to(device)
-    average = copy.deepcopy(net).requires_grad_(False)
-    return Learner(net, average, torch.optim.Adam(net.parameters(), lr=config.lr, fused=True))
+    def step(self, loss: Float[Tensor, ""]) -> None:
+        """One step of Adam down a scalar loss, after which the average takes its share."""
+        self.learner.step(loss)
+        ema_update(self.average, self.net, self.share)
 
 
 def bound(net: nn.Module) -> Denoise:
@@ -79,9 +85,3 @@ def bound(net: nn.Module) -> Denoise:
         return net(x_t, t, x_t[:, :0])
 
     return denoise
-
-
-def learn(parts: Learner, loss: Float[Tensor, ""], share: float | int) -> None:
-    """One optimizer step on `loss`, after which the average takes its share."""
-    descend(parts.optimizer, loss)
-    ema_update(parts.average, parts.net, share)

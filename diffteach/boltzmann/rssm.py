@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diffteach.boltzmann.energy import Energy
-from diffteach.boltzmann.learning import LearnerConfig, Memory, bound, learn, learner
+from diffteach.boltzmann.learning import DenoiserConfig, Memory, bound
 from diffteach.boltzmann.metrics import effective_sample_size
 from diffteach.objectives import reverse_sampling_target, rssm_loss
 from diffteach.sampling import initial_noise, sample
@@ -92,7 +92,7 @@ class RSSMConfig:
     """backward draws per noisy point, K (1 in the paper's formula, 64 in SDAC's code)"""
     temperature: float | int = 1.0
     """the target is exp(E/temperature)"""
-    learner: LearnerConfig = LearnerConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
     """network and training"""
     sample_steps: int = 20
     """noise levels that the reverse flow visits"""
@@ -113,10 +113,9 @@ class RSSM:
         self, config: RSSMConfig, energy: Energy, seed: int = 0, device: torch.device | str = "cpu"
     ) -> None:
         self.config, self.energy = config, energy
-        parts = learner(config.learner, config.schedule, energy.dim, seed, device)
-        self.net, self.average, self.optimizer = self._parts = parts
+        self.model = config.denoiser.build(config.schedule, energy.dim, seed, device)
         self.peak = Memory(torch.tensor(torch.finfo().min, device=device))
-        self.noise = Stream(self._draw, "rssm", seed, device, 8 * config.learner.batch_size)
+        self.noise = Stream(self._draw, "rssm", seed, device, 8 * config.denoiser.batch_size)
         self.chance = torch.Generator(device).manual_seed(seed)
         self.starts = Memory(self._starts())
 
@@ -131,7 +130,7 @@ class RSSM:
     def step(self) -> Metrics:
         """One gradient step; reports the loss and the rows' effective number."""
         config = self.config
-        x_t, t, eps = self.noise.take(config.learner.batch_size)
+        x_t, t, eps = self.noise.take(config.denoiser.batch_size)
         target, log_weight = reverse_sampling_target(
             self.energy, config.schedule, x_t, t, eps.transpose(0, 1), config.temperature
         )
@@ -140,15 +139,15 @@ class RSSM:
         self.peak.x = torch.maximum(self.peak.x, log_weight.max())
         weight = config.weight(log_weight, self.peak.x)
         target = target.masked_fill(dead.unsqueeze(-1), 0.0)  # its weight is 0 and it is NaN
-        loss = rssm_loss(bound(self.net), x_t, t, target, weight).mean()
-        learn(self._parts, loss, config.learner.average)
+        loss = rssm_loss(bound(self.model.net), x_t, t, target, weight).mean()
+        self.model.step(loss)
         rows = effective_sample_size(weight.log())
         return {"loss": loss.detach(), "rows": rows}
 
     @property
     def denoise(self) -> Denoise:
         """The learned denoiser, weights averaged."""
-        return bound(self.average)
+        return bound(self.model.average)
 
     def sample(self, n: int) -> Float[Tensor, "n A"]:
         """n points by the reverse flow from the law at its noisiest level; asks E nothing."""

@@ -10,6 +10,7 @@ import torch
 from diffteach.boltzmann import (
     IDEM,
     RSSM,
+    DenoiserConfig,
     Direct,
     DirectConfig,
     Energy,
@@ -17,7 +18,6 @@ from diffteach.boltzmann import (
     IDEMConfig,
     Langevin,
     LangevinConfig,
-    LearnerConfig,
     RealNVP,
     RSSMConfig,
     energy_w1,
@@ -63,9 +63,9 @@ CASES = [
         "energy must be above -inf .* got none in 512 of 512 rows",
     ),
     # settings
-    (lambda: LearnerConfig(data_scale=0), "data_scale must be positive, got 0"),
-    (lambda: LearnerConfig(average=0), r"average must lie in \(0, 1\], got 0"),
-    (lambda: LearnerConfig(lr=NAN), "lr must be positive, got nan"),
+    (lambda: DenoiserConfig(data_scale=0), "data_scale must be positive, got 0"),
+    (lambda: DenoiserConfig(average=0), r"average must lie in \(0, 1\], got 0"),
+    (lambda: DenoiserConfig(lr=NAN), "lr must be positive, got nan"),
     (lambda: RSSMConfig(particles=0), "particles must be at least 1, got 0"),
     (lambda: RSSMConfig(temperature=0), "temperature must be positive, got 0"),
     (lambda: RSSMConfig(pool=0), "pool must be at least 1, got 0"),

@@ -14,6 +14,7 @@ from diffteach.boltzmann import (
     FAB,
     IDEM,
     RSSM,
+    DenoiserConfig,
     Direct,
     DirectConfig,
     Energy,
@@ -21,7 +22,6 @@ from diffteach.boltzmann import (
     IDEMConfig,
     Langevin,
     LangevinConfig,
-    LearnerConfig,
     RSSMConfig,
     Sampler,
     batch_weight,
@@ -39,8 +39,8 @@ from diffteach.sampling import initial_noise, sample, time_grid
 from diffteach.schedule import EDM, perturb
 from diffteach.toys import GaussianMixture, density
 
-LEARNER = LearnerConfig(data_scale=3.2)
-SMALL = LearnerConfig(data_scale=3.2, width=8, batch_size=16)
+DENOISER = DenoiserConfig(data_scale=3.2)
+SMALL = DenoiserConfig(data_scale=3.2, width=8, batch_size=16)
 
 
 def sdac() -> GaussianMixture:
@@ -114,7 +114,7 @@ def test_shares_of_modes() -> None:
 
 @pytest.fixture(scope="module")
 def learned() -> RSSM:
-    return trained(RSSMConfig(learner=LEARNER), 500)
+    return trained(RSSMConfig(denoiser=DENOISER), 500)
 
 
 def test_rssm_finds_both_modes_and_their_weights(learned) -> None:
@@ -124,7 +124,7 @@ def test_rssm_finds_both_modes_and_their_weights(learned) -> None:
 
 
 def test_the_result_does_not_depend_on_the_proposal(learned) -> None:
-    other = trained(RSSMConfig(learner=LEARNER, proposal=uniform_proposal), 500)
+    other = trained(RSSMConfig(denoiser=DENOISER, proposal=uniform_proposal), 500)
     kl, error = scores(other.sample(5000))
     assert kl < 0.06 and error < 0.025
     # Where the target is, both answer what the exact denoiser does.
@@ -140,7 +140,7 @@ def test_the_result_does_not_depend_on_the_proposal(learned) -> None:
 
 @pytest.mark.slow
 def test_batch_weights_learn_the_same() -> None:
-    sampler = trained(RSSMConfig(learner=LEARNER, weight=batch_weight), 500)
+    sampler = trained(RSSMConfig(denoiser=DENOISER, weight=batch_weight), 500)
     kl, error = scores(sampler.sample(10_000))
     assert kl < 0.06 and error < 0.025
 
@@ -152,7 +152,7 @@ def test_the_flow_from_plain_noise_has_wrong_weights(learned) -> None:
 
 
 def test_one_self_weighted_particle_learns_that_there_is_nothing_but_noise() -> None:
-    sampler = trained(RSSMConfig(learner=LEARNER, weight=self_weight, particles=1), 200)
+    sampler = trained(RSSMConfig(denoiser=DENOISER, weight=self_weight, particles=1), 200)
     generator = torch.Generator().manual_seed(0)
     x_t, _ = uniform_proposal(2000, 2, generator, 2.0)
     t = sampler.config.schedule.sample_time(2000, generator)
@@ -175,7 +175,7 @@ def test_langevin_keeps_the_weights_of_its_start() -> None:
 @pytest.mark.slow
 def test_direct_denoising_is_the_upper_bound() -> None:
     points = sdac().sample(20_000, torch.Generator().manual_seed(1))
-    sampler = Direct(DirectConfig(learner=LEARNER), points)
+    sampler = Direct(DirectConfig(denoiser=DENOISER), points)
     for _ in range(1500):
         sampler.step()
     kl, error = scores(sampler.sample(10_000))
@@ -184,7 +184,7 @@ def test_direct_denoising_is_the_upper_bound() -> None:
 
 @pytest.mark.slow
 def test_idem_finds_the_weights_with_many_gradients() -> None:
-    config = IDEMConfig(EDM(sigma_min=0.03, sigma_max=8), learner=LEARNER)
+    config = IDEMConfig(EDM(sigma_min=0.03, sigma_max=8), denoiser=DENOISER)
     sampler = IDEM(config, energy())
     for _ in range(400):
         sampler.step()
@@ -214,13 +214,13 @@ def make(name: str) -> Sampler:
     if name == "langevin":
         return Langevin(LangevinConfig(chains=50), given)
     if name == "rssm":
-        return RSSM(RSSMConfig(learner=SMALL, particles=3, pool=320), given)
+        return RSSM(RSSMConfig(denoiser=SMALL, particles=3, pool=320), given)
     if name == "idem":
-        config = IDEMConfig(particles=3, buffer=40, fresh=10, refresh=2, learner=SMALL)
+        config = IDEMConfig(particles=3, buffer=40, fresh=10, refresh=2, denoiser=SMALL)
         return IDEM(config, given)
     if name == "fab":
         return FAB(FABConfig(3.2, layers=2, width=8, batch_size=16, levels=2), given)
-    return Direct(DirectConfig(learner=SMALL), sdac().sample(30, torch.Generator().manual_seed(0)))
+    return Direct(DirectConfig(denoiser=SMALL), sdac().sample(30, torch.Generator().manual_seed(0)))
 
 
 NAMES = ("langevin", "rssm", "idem", "fab", "direct")
@@ -282,7 +282,7 @@ def test_points_of_zero_density_weigh_nothing() -> None:
         return torch.where(x.square().sum(-1) < 1, 0.0, -math.inf)
 
     for weight in (raw_weight, batch_weight):
-        config = RSSMConfig(learner=LearnerConfig(0.5, width=16), weight=weight, particles=2)
+        config = RSSMConfig(denoiser=DenoiserConfig(0.5, width=16), weight=weight, particles=2)
         sampler = RSSM(config, Energy(disc))
         for _ in range(20):
             loss = sampler.step()["loss"]
@@ -294,7 +294,7 @@ def test_raw_weights_take_energies_of_any_height() -> None:
     found = []
     for shift in (0.0, 4096.0):
         given = Energy(lambda x, shift=shift: law.log_prob(x) + shift)
-        sampler = RSSM(RSSMConfig(learner=SMALL, particles=3, pool=320), given)
+        sampler = RSSM(RSSMConfig(denoiser=SMALL, particles=3, pool=320), given)
         found.append(torch.stack([sampler.step()["loss"] for _ in range(5)]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=0)
 
@@ -303,7 +303,7 @@ def test_steep_energies_pull_no_harder_than_max_score() -> None:
     """Norms of targets end at max_score sigma/data_scale; these gradients are a million long."""
     steep = Energy(lambda x: x.sum(-1), grad=lambda x: torch.full_like(x, 1e6))
     schedule = EDM(sigma_min=0.5, sigma_max=4.0)
-    settings = {"particles": 2, "buffer": 20, "fresh": 10, "learner": SMALL}
+    settings = {"particles": 2, "buffer": 20, "fresh": 10, "denoiser": SMALL}
     loose, tight = (
         IDEM(IDEMConfig(schedule, max_score=limit, **settings), steep).step()["loss"]
         for limit in (3200.0, 32.0)
@@ -328,7 +328,7 @@ def test_the_reverse_sde_of_the_exact_denoiser_draws_the_target() -> None:
 
 
 def test_temperature_is_that_of_the_target() -> None:
-    config = functools.partial(RSSMConfig, learner=SMALL, pool=1 << 16)
+    config = functools.partial(RSSMConfig, denoiser=SMALL, pool=1 << 16)
     hot = RSSM(config(temperature=2.0), Energy(lambda x: -x.square().sum(-1)))
     cold = RSSM(config(), Energy(lambda x: -x.square().sum(-1)))
     assert float(hot.starts.x.var()) == pytest.approx(1.0, rel=0.1)

@@ -10,17 +10,17 @@ from diffteach.boltzmann import (
     FAB,
     IDEM,
     RSSM,
+    DenoiserConfig,
     Energy,
     FABConfig,
     IDEMConfig,
-    LearnerConfig,
     RSSMConfig,
 )
 from diffteach.boltzmann import fab as fab_file
 from diffteach.boltzmann import rssm as rssm_file
 from diffteach.toys import GaussianMixture
 
-TINY = LearnerConfig(width=8, batch_size=64)
+TINY = DenoiserConfig(width=8, batch_size=64)
 
 
 def hill() -> Energy:
@@ -44,7 +44,7 @@ def test_fab_raises_the_flow_where_annealed_points_weigh(monkeypatch) -> None:
 
 
 def test_idem_drops_the_oldest_of_its_buffer() -> None:
-    sampler = IDEM(IDEMConfig(buffer=12, fresh=4, refresh=1, learner=TINY, sample_steps=3), hill())
+    sampler = IDEM(IDEMConfig(buffer=12, fresh=4, refresh=1, denoiser=TINY, sample_steps=3), hill())
     sampler.step()
     before = sampler.buffer.x.clone()
     sampler.step()
@@ -61,7 +61,7 @@ def test_rssm_learns_at_its_temperature(monkeypatch) -> None:
         lambda *args: found.append((args, original(*args))) or found[-1][1],
     )
     energy = hill()
-    sampler = RSSM(RSSMConfig(temperature=2.5, learner=TINY, pool=256), energy)
+    sampler = RSSM(RSSMConfig(temperature=2.5, denoiser=TINY, pool=256), energy)
     sampler.step()
     (((_, schedule, x_t, t, eps, *_), (target, log_weight)),) = found
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)

@@ -16,6 +16,7 @@ from diffteach.boltzmann import (
     FAB,
     IDEM,
     RSSM,
+    DenoiserConfig,
     Direct,
     DirectConfig,
     Energy,
@@ -23,7 +24,6 @@ from diffteach.boltzmann import (
     IDEMConfig,
     Langevin,
     LangevinConfig,
-    LearnerConfig,
     RSSMConfig,
     Sampler,
     batch_weight,
@@ -72,19 +72,19 @@ class Shot(NamedTuple):
     kl: Tensor
 
 
-def _learner(course: Course) -> LearnerConfig:
-    return LearnerConfig(course.data_scale, batch_size=256)
+def _denoiser(course: Course) -> DenoiserConfig:
+    return DenoiserConfig(course.data_scale, batch_size=256)
 
 
 def _rssm(weight: Callable[..., Tensor], course: Course, energy: Energy, law: object) -> Sampler:
     schedule = VP(t_max=course.t_max)
-    config = RSSMConfig(schedule, weight=weight, learner=_learner(course), pool=1 << 15)
+    config = RSSMConfig(schedule, weight=weight, denoiser=_denoiser(course), pool=1 << 15)
     return RSSM(config, energy)
 
 
 def _idem(course: Course, energy: Energy, law: object) -> Sampler:
     schedule = EDM(sigma_min=0.01 * course.data_scale, sigma_max=2.5 * course.data_scale)
-    config = IDEMConfig(schedule, 16, fresh=500, learner=_learner(course), sample_steps=40)
+    config = IDEMConfig(schedule, 16, fresh=500, denoiser=_denoiser(course), sample_steps=40)
     return IDEM(config, energy)
 
 
@@ -98,7 +98,7 @@ def _langevin(course: Course, energy: Energy, law: object) -> Sampler:
 
 def _direct(course: Course, energy: Energy, law: toys.Density) -> Sampler:
     points = law.sample(20_000, torch.Generator().manual_seed(1))
-    return Direct(DirectConfig(learner=_learner(course)), points)
+    return Direct(DirectConfig(denoiser=_denoiser(course)), points)
 
 
 SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
@@ -138,7 +138,7 @@ def race(target: str, names: tuple[str, ...] = NAMES) -> Iterator[Shot]:
     course, law = COURSES[target], toys.density(target)
     energies = {name: Energy(law.log_prob, grad=law.score) for name in names}
     samplers = {name: SAMPLERS[name](course, energies[name], law) for name in names}
-    per_step = RSSMConfig().particles * _learner(course).batch_size
+    per_step = RSSMConfig().particles * _denoiser(course).batch_size
     steps = 0
     for stop in STOPS:
         points, kls = [], []
