@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.behaviour import Behaviour, BehaviourConfig, KnownBehaviour
+from diffteach.behaviour import BehaviourConfig
 from diffteach.checks import check_between, check_kind, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig
 from diffteach.data.names import task
-from diffteach.nets import Critics, Fourier, Mish, PlaneDenoiser, ResNetDenoiser, ema_update
+from diffteach.nets import Critics, Fourier, Mish, PlaneDenoiser, ResNetDenoiser, at, ema_update
 from diffteach.sampling import best_of, initial_noise, sample, softmax_of
 from diffteach.schedule import Discrete, check_count, cosine_betas, vp_betas
 from diffteach.train import named_generator
@@ -79,7 +80,7 @@ class IDQLConfig:
     more is greedier"""
     critic: ExpectileConfig = ExpectileConfig()
     """IQL's V and Q; tau is 0.9 on AntMaze"""
-    behaviour: BehaviourConfig | KnownBehaviour = BehaviourConfig(
+    behaviour: BehaviourConfig = BehaviourConfig(
         Discrete(vp_betas(5)), network=idql_denoiser, lr=3e-4
     )
     """the diffusion model of the data's actions; Adam as in the paper"""
@@ -88,7 +89,7 @@ class IDQLConfig:
     official code, or `sample`"""
     sample_steps: int = 20
     """noise levels of the reverse process where the schedule is continuous"""
-    ema_rate: float | int = 0.001
+    target_rate: float | int = 0.001
     """share of the behaviour's weights that its slow copy, which proposes, takes at each step"""
     behaviour_steps: int = 3_000_000
     """steps of the first stage, over which a cosine takes the rate to 0; the official code counts
@@ -104,9 +105,9 @@ class IDQLConfig:
     def __post_init__(self) -> None:
         check_count("candidates", self.candidates)
         check_count("sample_steps", self.sample_steps)
-        check_between("ema_rate", self.ema_rate)
+        check_between("target_rate", self.target_rate)
         check_kind("critic", self.critic, ExpectileConfig)
-        check_kind("behaviour", self.behaviour, BehaviourConfig, KnownBehaviour)
+        check_kind("behaviour", self.behaviour, BehaviourConfig)
 
 
 PAPER = IDQLConfig()
@@ -122,7 +123,7 @@ PLANE = IDQLConfig(
         Discrete(cosine_betas(10)), network=partial(PlaneDenoiser, depth=2), lr=5e-3
     ),
     sampler=sample,
-    ema_rate=0.02,
+    target_rate=0.02,
     behaviour_steps=1000,
     critic_steps=500,
     behaviour_batch=256,
@@ -160,7 +161,8 @@ class IDQL:
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
         self.obs_dim = obs_dim
         size = obs_dim, act_dim, config.behaviour_steps, seed, device
-        self.behaviour, self.slow = config.behaviour.build(*size), config.behaviour.build(*size)
+        self.behaviour = config.behaviour.build(*size)
+        self.slow = copy.deepcopy(self.behaviour.net).requires_grad_(False)
         self.critic = config.critic.build(obs_dim, act_dim, config.critic_steps, seed, device)
         self.chance = named_generator("act", seed, device)
 
@@ -176,26 +178,20 @@ class IDQL:
     def behaviour_step(self, batch: Batch) -> Metrics:
         """One step of denoising the data's actions, then the slow copy follows."""
         metrics = self.behaviour.step(batch)
-        if isinstance(self.behaviour, Behaviour) and isinstance(self.slow, Behaviour):
-            ema_update(self.slow.net, self.behaviour.net, self.config.ema_rate)
+        ema_update(self.slow, self.behaviour.net, self.config.target_rate)
         return metrics
 
     def proposals(
         self, obs: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "K B A"], Float[Tensor, "K B"]]:
         """Actions of the slow behaviour and their least slow Q."""
-        config, rows = self.config, obs.repeat(self.config.candidates, 1)
-        schedule = config.behaviour.schedule
+        config, count = self.config, self.config.candidates
+        rows, schedule = obs.repeat(count, 1), self.behaviour.schedule
         noise = initial_noise(schedule, len(rows), self.act_dim, self.chance)
+        more = config.sample_steps, self.chance, self.act_limit
         with torch.no_grad():
-            acts = config.sampler(
-                self.slow.denoise(rows),
-                schedule,
-                noise,
-                config.sample_steps,
-                self.chance,
-                self.act_limit,
-            ).unflatten(0, (config.candidates, len(obs)))
+            acts = config.sampler(at(self.slow, rows), schedule, noise, *more)
+            acts = acts.unflatten(0, (count, len(obs)))
             return acts, self.critic.target(obs, acts).amin(0)
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:

@@ -16,12 +16,12 @@ from methods.baselines import (
     check_same_seed_same_bytes,
     corners,
     run,
-    set_apart,
     transitions,
 )
 
-from diffteach.behaviour import BehaviourConfig, KnownBehaviour
+from diffteach.behaviour import BehaviourConfig
 from diffteach.critics import DoubleQConfig, ExpectileConfig
+from diffteach.methods import idql
 from diffteach.methods.idql import (
     IDQL,
     OFFICIAL,
@@ -33,12 +33,11 @@ from diffteach.methods.idql import (
     idql_denoiser,
     implicit_weight,
 )
-from diffteach.nets import Critics, ResNetDenoiser, Value
+from diffteach.nets import Critics, ResNetDenoiser, Value, at
 from diffteach.objectives import expectile_loss
 from diffteach.plane import fitted, outcome
 from diffteach.sampling import sample
 from diffteach.schedule import VP, Discrete, vp_betas
-from diffteach.train import InMemory
 
 CHAIN = Discrete(vp_betas(4))
 TINY = IDQLConfig(
@@ -47,12 +46,16 @@ TINY = IDQLConfig(
         q=DoubleQConfig(lr=1e-3, network=partial(Critics, width=16)), value=partial(Value, width=16)
     ),
     behaviour=BehaviourConfig(CHAIN, network=partial(ResNetDenoiser, width=16, blocks=1)),
-    ema_rate=0.1,
+    target_rate=0.1,
     behaviour_steps=6,
     critic_steps=6,
     behaviour_batch=32,
     batch_size=16,
 )
+
+
+def the_noise(denoise, schedule, noise, steps, generator, limit):
+    return noise
 
 
 def test_the_value_is_that_of_the_policy_whose_weights_are_named() -> None:
@@ -85,20 +88,19 @@ def test_it_acts_by_the_best_of_all_proposals_by_the_least_slow_head() -> None:
         assert got.equal(acts[max(range(6), key=values.__getitem__), row])
 
 
-def test_proposals_come_from_the_slow_behaviour_at_each_state() -> None:
-    agent, _ = set_apart(IDQL, TINY)
-    calls, original = [], agent.slow.denoise
-    agent.slow.denoise = lambda obs: calls.append(obs) or original(obs)
-    agent.behaviour.denoise = None
-    agent.act(transitions(8).obs)
-    assert calls[0].equal(transitions(8).obs.repeat(6, 1))
+def test_proposals_come_from_the_slow_network_at_each_state(monkeypatch) -> None:
+    agent, obs = apart(IDQL(TINY, 3, 2)), transitions(8).obs
+    calls = []
+    monkeypatch.setattr(idql, "at", lambda net, obs: calls.append((net, obs)) or at(net, obs))
+    agent.act(obs)
+    ((net, rows),) = calls
+    assert net is agent.slow and rows.equal(obs.repeat(6, 1))
 
 
 def test_exploring_draws_by_the_implicit_weights() -> None:
     """Q = sign(a_x), V = 0, tau = 0.9: of two fair candidates the right one has 1/4 + 0.45."""
-    known = KnownBehaviour(lambda x, t: torch.zeros_like(x), CHAIN)
     critic = replace(TINY.critic, expectile=0.9)
-    agent = IDQL(replace(TINY, candidates=2, behaviour=known, critic=critic), 1, 2)
+    agent = IDQL(replace(TINY, candidates=2, critic=critic, sampler=the_noise), 1, 2)
     agent.critic.target = lambda obs, act: act[..., 0].sign()[None]
     agent.critic.value = lambda obs: torch.zeros(len(obs))
     act = agent.explore(torch.ones(8000, 1))
@@ -130,12 +132,12 @@ def test_the_official_chain_has_a_variance_of_its_own() -> None:
 
 def test_the_slow_behaviour_follows_every_step() -> None:
     agent, batch = IDQL(TINY, 3, 2), transitions(32)
-    before = [p.clone() for p in agent.slow.net.parameters()]
+    before = [p.clone() for p in agent.slow.parameters()]
     agent.behaviour_step(batch)
-    pairs = zip(before, agent.behaviour.net.parameters(), agent.slow.net.parameters(), strict=True)
+    pairs = zip(before, agent.behaviour.net.parameters(), agent.slow.parameters(), strict=True)
     for old, fast, slow in pairs:
         torch.testing.assert_close(slow, old + 0.1 * (fast - old))
-    assert not agent.slow.net.training
+    assert not agent.slow.training
 
 
 def test_features_of_the_level_are_learned() -> None:
@@ -170,7 +172,9 @@ def test_four_corners(seed) -> None:
     outside, and one proposal by itself 11 % outside.
     """
     problem, obs = corners(), torch.ones(500, 1)
-    config = replace(fitted(PLANE, problem), behaviour_steps=400, critic_steps=200, ema_rate=0.03)
+    config = replace(
+        fitted(PLANE, problem), behaviour_steps=400, critic_steps=200, target_rate=0.03
+    )
     agent = run(IDQL(config, 1, 2, problem.limit, seed), problem.source(seed))
     result = outcome(problem, agent.act(obs))
     assert float(result.modes[2]) >= 0.95 and result.outside <= 0.02
@@ -185,5 +189,3 @@ def test_runs(tmp_path) -> None:
     for steps in (4, 9):
         check_resumes(IDQL, TINY, tmp_path / "run", steps)
     check_limits(IDQL, TINY)
-    known = replace(TINY, behaviour=KnownBehaviour(lambda x, t: torch.zeros_like(x), CHAIN))
-    assert run(IDQL(known, 3, 2), InMemory(transitions())).act(OBS.expand(-1, 3)).shape == (64, 2)
