@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool
@@ -53,3 +53,22 @@ def digest(transitions: Batch, ends: Bool[Tensor, " n"]) -> str:
         total.update(f"{column.dtype} {tuple(column.shape)}".encode())
         total.update(column.contiguous().numpy().data)
     return total.hexdigest()
+
+
+def outside(dataset: Dataset) -> int:
+    """How many actions leave the box of +-act_limit in some coordinate."""
+    return int((dataset.transitions.act.abs() > dataset.act_limit).any(-1).sum())
+
+
+def clipped(dataset: Dataset) -> Dataset:
+    """The data with actions brought into the box of +-act_limit, as simulators do by themselves."""
+    count, limit = outside(dataset), dataset.act_limit
+    if count == 0:
+        return dataset
+    transitions = dataset.transitions._replace(act=dataset.transitions.act.clamp(-limit, limit))
+    return replace(
+        dataset,
+        transitions=transitions,
+        origin=f"{dataset.origin}; {count} actions clipped to [-{limit:g}, {limit:g}]",
+        digest=digest(transitions, dataset.ends),
+    )
