@@ -128,8 +128,8 @@ def _settings(value: Any, path: str) -> Any:
     raise TypeError(f"a checkpoint cannot hold {path} of type {type(value).__name__}")
 
 
-def _difference(there: Any, here: Any, path: str) -> str | None:
-    """Where the first difference lies, and both values."""
+def difference(there: Any, here: Any, path: str) -> str | None:
+    """Where two trees of JSON first differ, and both values; None if they are equal."""
     if isinstance(there, dict) and isinstance(here, dict):
         inside = [(f"{path}.{k}", there.get(k), here.get(k)) for k in {**here, **there}]
     elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
@@ -138,7 +138,7 @@ def _difference(there: Any, here: Any, path: str) -> str | None:
         return None
     else:
         return f"{path} = {there!r:.200}, needed is {here!r:.200}"
-    return next(filter(None, (_difference(a, b, name) for name, a, b in inside)), None)
+    return next(filter(None, (difference(a, b, name) for name, a, b in inside)), None)
 
 
 def _config(agent: object) -> Any:
@@ -205,7 +205,7 @@ def load(path: str | Path, agent: object, source: object = None) -> dict[str, in
             f"needed is {wanted[1]} in format {wanted[0]}"
         )
     for name, here in (("config", _config(agent)), ("act_limit", _act_limit(agent))):
-        if different := _difference(about.get(name), here, name):
+        if different := difference(about.get(name), here, name):
             raise ValueError(f"{path} was made with {different}")
     if missing := sorted(set(parts) - set(about["tree"])):
         raise ValueError(f"{path} lacks {', '.join(missing)}")

@@ -6,16 +6,25 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from tyro.conf import Positional
 from tyro.extras import SubcommandApp
 
-from diffteach.cli import course
+from diffteach.cli import course, runs
 
 
 def _app() -> SubcommandApp:
     app = SubcommandApp()
     for command in (course.page, course.pages, course.exercises):
         app.command(command)
+    app.command(name="train")(_train)
+    app.command(name="eval")(runs.evaluate)
+    app.command(name="report")(runs.table)
     return app
+
+
+def _train(arguments: Positional[tuple[str, ...]]) -> None:
+    """Train a method on a data set: `diffteach train METHOD --data SET`."""
+    # Only its line in the help: what `train` accepts depends on the method.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,10 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(version("diffteach"))
         return 0
     try:
-        written = _app().cli(prog="diffteach", description=__doc__, args=arguments)
-    except (ValueError, TypeError, OSError) as error:
+        if arguments[:1] == ["train"]:
+            written = runs.train(arguments[1:])
+        else:
+            written = _app().cli(prog="diffteach", description=__doc__, args=arguments)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"diffteach: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stop:
+        print(f"diffteach: {stop.args[0] if stop.args else 'stopped'}", file=sys.stderr)
+        return 130
     for path in written or ():
         print(path)
     return 0
