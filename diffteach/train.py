@@ -223,13 +223,16 @@ def _interrupts_wait() -> Iterator[None]:
         yield
         return
     caught: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    # A signal that nobody answers, or that is ignored as in a background job, stays so.
+    held = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    previous = {n: signal.signal(n, lambda number, frame: caught.append(number)) for n in held}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if caught:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(caught[0])
 
 
 def _stop_if_not_finite(recent: list[Progress]) -> None:
