@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from diffteach.train import named_generator, noise_stream, normal
 from diffteach.types import Batch, Denoise, Metrics, Schedule
 
 Weight = Callable[[Schedule, Tensor], Tensor]
+S = TypeVar("S", VP, EDM, Discrete)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,19 @@ class KnownBehaviour:
     def step(self, batch: Batch) -> Metrics:
         """Nothing to do."""
         return {}
+
+
+def schedule_of(
+    name: str, model: BehaviourConfig | KnownBehaviour, kind: type[S], method: str
+) -> S:
+    """A model's schedule; TypeError unless it is of the kind that the method's formulas need."""
+    schedule = model.schedule
+    if not isinstance(schedule, kind):
+        raise TypeError(
+            f"{name} must have a schedule of kind {kind.__name__} for {method}, "
+            f"got {type(schedule).__name__}"
+        )
+    return schedule
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -43,10 +45,23 @@ def check_space(obs_dim: int, act_dim: int, act_limit: float | int | None) -> No
         raise ValueError(f"act_limit must be positive and finite, got {act_limit}")
 
 
+def check_rows(name: str, rows: object, width: int, each: str) -> None:
+    """TypeError unless rows is a tensor, ValueError unless its shape is (B, width)."""
+    if not isinstance(rows, Tensor):
+        raise TypeError(f"{name} must be of kind Tensor, got {type(rows).__name__}")
+    if rows.ndim != 2 or rows.shape[-1] != width:
+        raise ValueError(
+            f"{name} must have shape (B, {width}), one row per {each}, got {tuple(rows.shape)}"
+        )
+
+
 def check_obs(obs: Tensor, obs_dim: int) -> None:
     """TypeError unless obs is a tensor, ValueError unless its shape is (B, obs_dim)."""
-    check_kind("obs", obs, Tensor)
-    if obs.ndim != 2 or obs.shape[-1] != obs_dim:
-        raise ValueError(
-            f"obs must have shape (B, {obs_dim}), one row per state, got {tuple(obs.shape)}"
-        )
+    check_rows("obs", obs, obs_dim, "state")
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that nobody knows: those there are, and the nearest of them."""
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")

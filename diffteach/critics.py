@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diffteach.checks import check_between, check_kind, check_limit
 from diffteach.nets import Critics, Learner, Value, ema_update, seeded
 from diffteach.objectives import expectile_loss, td_target
+from diffteach.sampling import softmax_of
 from diffteach.schedule import check_count
 from diffteach.seeds import named_seed
 from diffteach.train import Counter
@@ -183,18 +184,41 @@ class KnownQ:
     def online(
         self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
     ) -> Float[Tensor, "1 *M B"]:
-        """The value, as that of a single head."""
-        return self.q(act).unsqueeze(0)
+        """The value, as that of a single head; ValueError for a q that answers in another shape."""
+        values = self.q(act)
+        if values.shape != act.shape[:-1]:
+            raise ValueError(
+                f"q must answer actions {tuple(act.shape)} with values {tuple(act.shape[:-1])}, "
+                f"got {tuple(values.shape)}"
+            )
+        return values.unsqueeze(0)
 
-    def target(
-        self, obs: Float[Tensor, "#B S"], act: Float[Tensor, "*M B A"]
-    ) -> Float[Tensor, "1 *M B"]:
-        """The value, as that of a single head."""
-        return self.q(act).unsqueeze(0)
+    target = online
 
     def step(self, batch: Batch, next_value: Float[Tensor, " B"] | None = None) -> Metrics:
         """Nothing to do."""
         return {}
+
+
+Critic = DoubleQ | ExpectileCritic | KnownQ
+"""Anything that values actions: critic.target(obs (B, S), act (*M, B, A)) -> (E, *M, B)."""
+
+
+def softmax_choice(
+    critic: Critic,
+    obs: Float[Tensor, "B S"],
+    candidates: Float[Tensor, "K B A"],
+    generator: torch.Generator,
+) -> Float[Tensor, "B A"]:
+    """One candidate per state, drawn by the softmax over K of the least slow Q.
+
+    How DTQL, its KL baseline and Diffusion-QL act; a single candidate is not valued at all.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    with torch.no_grad():
+        values = critic.target(obs, candidates).amin(0)
+    return softmax_of(candidates, values, generator)
 
 
 def mean_size(q: Float[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffteach import toys
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
+from diffteach.checks import check_rows, unknown
 from diffteach.methods import (
     bc,
     bcq,
@@ -77,9 +78,12 @@ class Bandit:
         """Root mean square of the points' coordinates, 1 if all are 0."""
         return float(self.points.square().mean().sqrt()) or 1.0
 
-    def source(self, seed: int = 0, endless: bool = False) -> InMemory:
+    def source(
+        self, seed: int = 0, endless: bool = False, device: torch.device | str = "cpu"
+    ) -> InMemory:
         """Batches; `endless` bootstraps as DTQL's toy code does."""
-        return InMemory(one_step(self.points, self.reward, endless), seed)
+        points, reward = self.points.to(device), self.reward.to(device)
+        return InMemory(one_step(points, reward, endless), seed)
 
 
 def fitted(settings: Any, problem: Bandit) -> Any:
@@ -119,7 +123,13 @@ REGULARISATION: Mapping[str, tuple[str, int]] = {
 }
 
 
-def agent(method: str, problem: Bandit, lam: float | int = 1, seed: int = 0) -> Agent:
+def agent(
+    method: str,
+    problem: Bandit,
+    lam: float | int = 1,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Agent:
     """An untrained agent with its settings for the plane; train it by `train.fit`.
 
     `lam` multiplies the method's own weight on staying with the data. ValueError for an unknown
@@ -130,7 +140,7 @@ def agent(method: str, problem: Bandit, lam: float | int = 1, seed: int = 0) -> 
     if method in REGULARISATION:
         name, sign = REGULARISATION[method]
         settings = replace(settings, **{name: getattr(settings, name) * float(lam) ** sign})
-    return build(fitted(settings, problem), 1, 2, problem.limit, seed)
+    return build(fitted(settings, problem), 1, 2, problem.limit, seed, device)
 
 
 def check_varied(name: str, reward: Float[Tensor, " n"]) -> None:
@@ -172,7 +182,9 @@ class Outcome(NamedTuple):
 
 
 def outcome(problem: Bandit, actions: Float[Tensor, "B 2"]) -> Outcome:
-    """Rewards, support and modes of a policy's actions."""
+    """Rewards, support and modes of a policy's actions, wherever they were computed."""
+    check_rows("actions", actions, 2, "action")
+    actions = actions.to(problem.points.device)
     density = problem.density
     floor = density.log_prob(problem.points).quantile(0.001)
     inside = density.log_prob(actions) >= floor
@@ -231,12 +243,17 @@ _LOOSER = {
 
 def _named(what: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
+        raise unknown(what, name, known)
     return known[name]
 
 
 def panel(
-    row: str, column: str, seed: int = 0, policy: str | None = None, exact: bool = False
+    row: str,
+    column: str,
+    seed: int = 0,
+    policy: str | None = None,
+    exact: bool = False,
+    device: torch.device | str = "cpu",
 ) -> tuple[Bandit, Agent]:
     """The problem and the untrained agent of one panel of DTQL's Fig. 3 and its added rows.
 
@@ -251,4 +268,4 @@ def panel(
     settings = fitted(replace(settings, **changes), problem)
     if exact:
         settings = with_exact_behaviour(settings, problem)
-    return problem, build(settings, 1, 2, problem.limit, seed)
+    return problem, build(settings, 1, 2, problem.limit, seed, device)

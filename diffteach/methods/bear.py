@@ -163,11 +163,10 @@ class BEAR:
 
     def next_value(self, batch: Batch) -> Float[Tensor, " B"]:
         """Best soft-clipped slow Q among next actions of the slow policy."""
-        count, obs = self.config.backups, batch.next_obs
-        rows = obs.repeat(count, 1)
+        obs = batch.next_obs
+        noise = normal((self.config.backups, len(obs), self.act_dim), self.noise)
         with torch.no_grad():
-            acts = self.slow.draw(rows, normal((len(rows), self.act_dim), self.noise))
-            heads = self.critic.target(obs, acts.unflatten(0, (count, len(obs))))
+            heads = self.critic.target(obs, self.slow.draw(obs, noise))
             return soft_clipped(heads, self.config.least).amax(0)
 
     def policy_step(self, batch: Batch, greed: float | int = 1.0) -> Metrics:
@@ -176,10 +175,10 @@ class BEAR:
         Q is the least of the critics' means over the samples.
         """
         config, size = self.config, (self.config.matches, len(batch.obs))
+        mean, log_std = self.policy(batch.obs)
+        noise = normal((*size, self.act_dim), self.noise).clamp(-config.cut, config.cut)
+        u = mean + log_std.exp() * noise
         rows = batch.obs.repeat(config.matches, 1)
-        mean, log_std = self.policy(rows)
-        noise = normal((len(rows), self.act_dim), self.noise).clamp(-config.cut, config.cut)
-        u = (mean + log_std.exp() * noise).unflatten(0, size)
         with torch.no_grad():
             latent = self.behaviour.latent(len(rows), self.noise)
             v = self.behaviour.net.raw(rows, latent).unflatten(0, size)
@@ -201,11 +200,9 @@ class BEAR:
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """The best of `candidates` actions of the policy by the first critic."""
         check_obs(obs, self.obs_dim)
-        count = self.config.candidates
-        rows = obs.repeat(count, 1)
+        noise = normal((self.config.candidates, len(obs), self.act_dim), self.chance)
         with torch.no_grad():
-            acts = self.policy.draw(rows, normal((len(rows), self.act_dim), self.chance))
-            acts = acts.unflatten(0, (count, len(obs)))
+            acts = self.policy.draw(obs, noise)
             return best_of(acts, self.critic.online(obs, acts)[0])
 
     explore = act

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffteach.behaviour import BehaviourConfig
+from diffteach.behaviour import BehaviourConfig, schedule_of
 from diffteach.checks import (
     check_between,
     check_kind,
@@ -18,22 +18,13 @@ from diffteach.checks import (
     check_obs,
     check_space,
 )
-from diffteach.critics import DoubleQConfig, KnownQ, mean_size
+from diffteach.critics import DoubleQConfig, KnownQ, mean_size, softmax_choice
 from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, at, ema_update
 from diffteach.objectives import denoising_loss, unit_weight
-from diffteach.sampling import ancestral, initial_noise, softmax_of
+from diffteach.sampling import ancestral, initial_noise
 from diffteach.schedule import Discrete, check_count, cosine_betas, vp_betas
 from diffteach.train import Counter, named_generator
 from diffteach.types import Batch, Metrics, Stage
-
-
-def chain_of(policy: BehaviourConfig) -> Discrete:
-    """The policy's schedule; TypeError unless it is Discrete, whose chain is differentiated."""
-    schedule = policy.schedule
-    if not isinstance(schedule, Discrete):
-        name = type(schedule).__name__
-        raise TypeError(f"policy must have a Discrete schedule for Diffusion-QL, got {name}")
-    return schedule
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class DiffusionQLConfig:
         check_count("target_start", self.target_start, 0)
         check_kind("critic", self.critic, DoubleQConfig, KnownQ)
         check_kind("policy", self.policy, BehaviourConfig)
-        chain_of(self.policy)
+        schedule_of("policy", self.policy, Discrete, "Diffusion-QL")
 
 
 PAPER = DiffusionQLConfig()
@@ -115,7 +106,7 @@ class DiffusionQL:
         self.critic = config.critic.build(*size)
         self.policy = config.policy.build(*size)
         self.slow = copy.deepcopy(self.policy.net).requires_grad_(False)
-        self.schedule = chain_of(config.policy)
+        self.schedule = schedule_of("policy", config.policy, Discrete, "Diffusion-QL")
         self.counter = Counter()
         self.coin = named_generator("coin", seed)
         self.noise = named_generator("chain", seed, device)
@@ -182,9 +173,6 @@ class DiffusionQL:
         count = self.config.candidates
         with torch.no_grad():
             acts = self.chain(self.policy.net, obs.repeat(count, 1), self.chance)
-            acts = acts.unflatten(0, (count, len(obs)))
-            if count == 1:
-                return acts[0]
-            return softmax_of(acts, self.critic.target(obs, acts).amin(0), self.chance)
+        return softmax_choice(self.critic, obs, acts.unflatten(0, (count, -1)), self.chance)
 
     explore = act

@@ -14,7 +14,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from diffteach.behaviour import Behaviour, BehaviourConfig, KnownBehaviour
-from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
+from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
+from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ, softmax_choice
 from diffteach.nets import (
     Critics,
     DTQLDenoiser,
@@ -35,10 +36,9 @@ from diffteach.objectives import (
     unit_weight,
     vsd_grad,
 )
-from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
 from diffteach.seeds import named_seed
-from diffteach.train import Counter, named_generator, noise_stream
+from diffteach.train import Counter, named_generator, noise_stream, normal
 from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
 
 
@@ -113,6 +113,10 @@ class DQLKLConfig:
 
     def __post_init__(self) -> None:
         check_count("candidates", self.candidates)
+        check_not_negative("alpha", self.alpha)
+        check_kind("behaviour", self.behaviour, BehaviourConfig, KnownBehaviour)
+        check_kind("fake", self.fake, BehaviourConfig, KnownBehaviour)
+        check_kind("critic", self.critic, ExpectileConfig, KnownQ)
         if self.fake.schedule != self.behaviour.schedule:
             raise ValueError(
                 f"fake must have the behaviour's schedule {self.behaviour.schedule}, "
@@ -168,7 +172,9 @@ class DQLKL:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
         self.critic = config.critic.build(*size, steps, seed, device)
         self.behaviour = config.behaviour.build(*size, steps, seed, device)
@@ -252,15 +258,10 @@ class DQLKL:
 
         Clamped to act_limit: nothing keeps a generator's points inside the box.
         """
-        count = self.config.candidates
-        shape = (count * len(obs), self.act_dim)
-        latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
+        check_obs(obs, self.obs_dim)
+        noise = normal((self.config.candidates, len(obs), self.act_dim), self.chance)
         with torch.no_grad():
-            acts = self.policy.draw(obs.repeat(count, 1), latent).unflatten(0, (count, len(obs)))
-            acts = acts.clamp(-self.act_limit, self.act_limit)
-            if count == 1:
-                return acts[0]
-            values = self.critic.target(obs, acts).amin(0)
-        return softmax_of(acts, values, self.chance)
+            acts = self.policy.draw(obs, noise).clamp(-self.act_limit, self.act_limit)
+        return softmax_choice(self.critic, obs, acts, self.chance)
 
     explore = act

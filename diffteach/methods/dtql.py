@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.behaviour import BehaviourConfig, KnownBehaviour
-from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
+from diffteach.behaviour import BehaviourConfig, KnownBehaviour, schedule_of
+from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
+from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ, softmax_choice
 from diffteach.nets import (
     Critics,
     DTQLDenoiser,
@@ -25,20 +26,10 @@ from diffteach.nets import (
     seeded,
 )
 from diffteach.objectives import edm_weight, trust_region_loss, unit_weight
-from diffteach.sampling import softmax_of
 from diffteach.schedule import EDM, check_count
 from diffteach.seeds import named_seed
-from diffteach.train import named_generator, noise_stream
+from diffteach.train import named_generator, noise_stream, normal
 from diffteach.types import Batch, Metrics, Stage
-
-
-def edm_of(behaviour: BehaviourConfig | KnownBehaviour) -> EDM:
-    """The behaviour's schedule; TypeError unless it is EDM, whose weight the trust region has."""
-    schedule = behaviour.schedule
-    if not isinstance(schedule, EDM):
-        name = type(schedule).__name__
-        raise TypeError(f"behaviour must have an EDM schedule for DTQL, got {name}")
-    return schedule
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,11 @@ class DTQLConfig:
 
     def __post_init__(self) -> None:
         check_count("candidates", self.candidates)
-        edm_of(self.behaviour)
+        check_not_negative("alpha", self.alpha)
+        check_not_negative("gamma", self.gamma)
+        check_kind("behaviour", self.behaviour, BehaviourConfig, KnownBehaviour)
+        check_kind("critic", self.critic, ExpectileConfig, KnownQ)
+        schedule_of("behaviour", self.behaviour, EDM, "DTQL")
 
 
 PAPER = DTQLConfig()
@@ -120,7 +115,9 @@ class DTQL:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         size, steps = (obs_dim, act_dim), config.pretrain_steps + config.steps
         self.critic = config.critic.build(*size, steps, seed, device)
         self.behaviour = config.behaviour.build(*size, steps, seed, device)
@@ -131,7 +128,7 @@ class DTQL:
             raise TypeError(f"gamma needs a TanhGaussianPolicy, whose density is known, got {name}")
         anneal = config.steps if config.anneal else None
         self.learner = Learner(self.policy.parameters(), config.lr, anneal)
-        self.schedule = edm_of(config.behaviour)
+        self.schedule = schedule_of("behaviour", config.behaviour, EDM, "DTQL")
         self.noise = noise_stream(
             self.schedule.sample_time, act_dim, "policy", seed, device, noises=2
         )
@@ -170,14 +167,10 @@ class DTQL:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """One of `candidates` actions of the policy, drawn by the softmax of the least slow Q."""
-        count = self.config.candidates
-        shape = (count * len(obs), self.act_dim)
-        latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
+        check_obs(obs, self.obs_dim)
+        noise = normal((self.config.candidates, len(obs), self.act_dim), self.chance)
         with torch.no_grad():
-            acts = self.policy.draw(obs.repeat(count, 1), latent).unflatten(0, (count, len(obs)))
-            if count == 1:
-                return acts[0]
-            values = self.critic.target(obs, acts).amin(0)
-        return softmax_of(acts, values, self.chance)
+            acts = self.policy.draw(obs, noise)
+        return softmax_choice(self.critic, obs, acts, self.chance)
 
     explore = act

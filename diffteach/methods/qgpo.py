@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
+from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, KnownQ
 from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, seeded
 from diffteach.objectives import contrastive_energy_loss
@@ -96,8 +97,9 @@ class QGPOConfig:
             check_positive(name, getattr(self, name))
         check_count("supports", self.supports, 2)
         check_count("sample_steps", self.sample_steps)
-        if not self.scale >= 0:
-            raise ValueError(f"scale must not be negative, got {self.scale}")
+        check_not_negative("scale", self.scale)
+        check_kind("behaviour", self.behaviour, BehaviourConfig, KnownBehaviour)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
 
 
 PAPER = QGPOConfig()
@@ -167,7 +169,9 @@ class QGPO:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, 1.0 if act_limit is None else act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         size = obs_dim, act_dim
         self.behaviour = config.behaviour.build(*size, config.behaviour_steps, seed, device)
         self.schedule = config.behaviour.schedule
@@ -258,6 +262,7 @@ class QGPO:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """One guided action per state, unfiltered."""
+        check_obs(obs, self.obs_dim)
         return self.draw(obs, self.config.scale, self.chance)
 
     explore = act

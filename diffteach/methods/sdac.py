@@ -15,6 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffteach.checks import (
+    check_between,
+    check_kind,
+    check_not_negative,
+    check_obs,
+    check_space,
+)
 from diffteach.critics import DoubleQConfig, KnownQ
 from diffteach.nets import (
     Critics,
@@ -135,6 +142,10 @@ class SDACConfig:
         check_positive("temperature", self.temperature)
         check_positive("alpha_start", self.alpha_start)
         check_positive("data_scale", self.data_scale)
+        for name in ("noise_scale", "alpha_lr", "start_std", "reward_scale"):
+            check_not_negative(name, getattr(self, name))
+        check_between("target_rate", self.target_rate)
+        check_kind("critic", self.critic, DoubleQConfig, KnownQ)
         for name in ("particles", "candidates", "delay", "alpha_every", "sample_steps"):
             check_count(name, getattr(self, name))
         if self.particles == 1 and self.row_weight is unit_rows:
@@ -176,8 +187,9 @@ class SDAC:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_positive("act_limit", act_limit)
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         self.schedule = config.schedule
         self.critic = config.critic.build(obs_dim, act_dim, config.steps, seed, device)
         with seeded(named_seed("policy", seed)):
@@ -275,6 +287,7 @@ class SDAC:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """Best of `candidates` of the slow policy, without noise."""
+        check_obs(obs, self.obs_dim)
         return self.draw(self.slow, obs, self.chance)
 
     def explore(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffteach.behaviour import BehaviourConfig, KnownBehaviour, Weight
+from diffteach.behaviour import BehaviourConfig, KnownBehaviour, Weight, schedule_of
+from diffteach.checks import check_kind, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
 from diffteach.nets import (
     Critics,
@@ -26,17 +27,8 @@ from diffteach.nets import (
 from diffteach.objectives import score_regularization_grad, variance_weight
 from diffteach.schedule import VP, check_positive
 from diffteach.seeds import named_seed
-from diffteach.train import named_generator, noise_stream
+from diffteach.train import named_generator, noise_stream, normal
 from diffteach.types import Batch, Metrics, Stage
-
-
-def vp_of(behaviour: BehaviourConfig | KnownBehaviour) -> VP:
-    """The behaviour's schedule; TypeError unless it is VP, whose time SRPO's range refers to."""
-    schedule = behaviour.schedule
-    if not isinstance(schedule, VP):
-        name = type(schedule).__name__
-        raise TypeError(f"behaviour must have a VP schedule for SRPO, got {name}")
-    return schedule
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,17 @@ class SRPOConfig:
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
-        vp_of(self.behaviour)
+        check_kind("behaviour", self.behaviour, BehaviourConfig, KnownBehaviour)
+        check_kind("critic", self.critic, ExpectileConfig, KnownQ)
+        self.noise_levels()
+
+    def noise_levels(self) -> VP:
+        """The behaviour's schedule between the times at which the policy is regularised."""
+        low, high = self.times
+        if not 0 < low < high:
+            raise ValueError(f"times must be two rising numbers above 0, got {self.times}")
+        schedule = schedule_of("behaviour", self.behaviour, VP, "SRPO")
+        return replace(schedule, t_min=low, t_max=high)
 
 
 PAPER = SRPOConfig()
@@ -109,15 +111,16 @@ class SRPO:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
+        self.obs_dim = obs_dim
         size = obs_dim, act_dim
         self.critic = config.critic.build(*size, config.critic_steps, seed, device)
         self.behaviour = config.behaviour.build(*size, config.behaviour_steps, seed, device)
         with seeded(named_seed("policy", seed)):
             self.policy = config.policy(obs_dim, act_dim, act_limit).to(device)
         self.learner = Learner(self.policy.parameters(), config.lr, config.policy_steps)
-        low, high = config.times
-        times = replace(vp_of(config.behaviour), t_min=low, t_max=high).sample_time
+        times = config.noise_levels().sample_time
         self.noise = noise_stream(times, act_dim, "policy", seed, device, noises=2)
         self.chance = named_generator("act", seed, device)
 
@@ -157,9 +160,8 @@ class SRPO:
 
     def act(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         """The policy's actions."""
-        shape = (len(obs), self.act_dim)
-        latent = torch.randn(shape, generator=self.chance, device=self.chance.device)
+        check_obs(obs, self.obs_dim)
         with torch.no_grad():
-            return self.policy.draw(obs, latent)
+            return self.policy.draw(obs, normal((len(obs), self.act_dim), self.chance))
 
     explore = act

@@ -31,9 +31,11 @@ class DiracPolicy(nn.Module):
     def forward(self, obs: Float[Tensor, "B S"]) -> Float[Tensor, "B A"]:
         return self.act_limit * self.body(obs).tanh()
 
-    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    def draw(
+        self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "*K B A"]
+    ) -> Float[Tensor, "*K B A"]:
         """The action, whatever the noise."""
-        return self(obs)
+        return self(obs).expand(noise.shape)
 
 
 class TanhGaussianPolicy(nn.Module):
@@ -78,9 +80,12 @@ class TanhGaussianPolicy(nn.Module):
         u = mean + log_std.exp() * noise
         return self.act_limit * u.tanh(), tanh_gaussian_log_prob(u, mean, log_std, self.act_limit)
 
-    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    def draw(
+        self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "*K B A"]
+    ) -> Float[Tensor, "*K B A"]:
         """Reparametrised actions."""
-        return self.sample(obs, noise)[0]
+        mean, log_std = self(obs)
+        return self.act_limit * (mean + log_std.exp() * noise).tanh()
 
     def log_prob(self, obs: Float[Tensor, "B S"], act: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         """Log density of given actions, clamped to the limit and shrunk by `edge`."""
@@ -130,7 +135,9 @@ class GaussianPolicy(nn.Module):
         """Mean and log standard deviation."""
         return self.act_limit * self.body(obs).tanh(), self.log_std.clamp(self.log_std_min, 2)
 
-    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    def draw(
+        self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "*K B A"]
+    ) -> Float[Tensor, "*K B A"]:
         """Actions mean + std * noise, clamped to act_limit."""
         mean, log_std = self(obs)
         return (mean + log_std.exp() * noise).clamp(-self.act_limit, self.act_limit)
@@ -183,13 +190,20 @@ class ImplicitPolicy(nn.Module):
         self.level = level
         self.body = DTQLBody(obs_dim, act_dim, width, depth, level_dim)
 
-    def draw(self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    def draw(
+        self, obs: Float[Tensor, "B S"], noise: Float[Tensor, "*K B A"]
+    ) -> Float[Tensor, "*K B A"]:
         """Actions, differentiable in the weights."""
-        return self.body(self.level * noise, obs, noise.new_full((len(noise),), self.level))
+        rows = self.level * noise.reshape(-1, noise.shape[-1])
+        seen = obs.expand(*noise.shape[:-1], -1).reshape(len(rows), -1)
+        return self.body(rows, seen, rows.new_full((len(rows),), self.level)).reshape(noise.shape)
 
 
 Policy = DiracPolicy | GaussianPolicy | TanhGaussianPolicy | ImplicitPolicy
-"""A policy that acts in one step: policy.draw(obs (B, S), noise (B, A)) -> actions (B, A)."""
+"""A policy that acts in one step: policy.draw(obs (B, S), noise (*K, B, A)) -> actions (*K, B, A).
+
+K candidates of a state cost one pass through a network that does not look at the noise.
+"""
 
 
 def check_imitates(policy: Policy) -> None:

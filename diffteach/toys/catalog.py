@@ -5,13 +5,11 @@ A name is one of `names()`, or that of a drawn density's file: it ends in .json.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffteach.checks import unknown
 from diffteach.toys.densities import empirical
 from diffteach.toys.drawn import drawn_set, is_drawn
 from diffteach.toys.interface import Density, check_sample_size
@@ -30,18 +28,12 @@ def reward_names() -> tuple[str, ...]:
     return (*DTQL_REWARDS, *SETS)
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")
-
-
 def find_set(name: str) -> ToySet:
     """The named set, or the drawn density of a file; ValueError that lists the names there are."""
     if is_drawn(name):
         return drawn_set(name)
     if name not in SETS:
-        raise _unknown("name", name, names())
+        raise unknown("name", name, names())
     return SETS[name]
 
 
@@ -97,5 +89,5 @@ def reward_fn(name: str) -> QFunction:
     if name in DTQL_REWARDS:
         return DTQL_REWARDS[name]
     if name not in SETS and not is_drawn(name):
-        raise _unknown("name", name, reward_names())
+        raise unknown("name", name, reward_names())
     return find_set(name).reward()

@@ -33,12 +33,12 @@ CASES = [
     (
         lambda: diffusion_ql.DiffusionQLConfig(policy=BehaviourConfig(EDM())),
         TypeError,
-        "policy must have a Discrete schedule for Diffusion-QL, got EDM",
+        "policy must have a schedule of kind Discrete for Diffusion-QL, got EDM",
     ),
     (
         lambda: diffusion_ql.DiffusionQLConfig(policy=BehaviourConfig(VP())),
         TypeError,
-        "Discrete schedule for Diffusion-QL, got VP",
+        "kind Discrete for Diffusion-QL, got VP",
     ),
     # numbers
     (lambda: iql.IQLConfig(beta=0), ValueError, "beta must be positive, got 0"),
@@ -52,7 +52,11 @@ CASES = [
     (lambda: bear.BEARConfig(width=0), ValueError, "width must be positive, got 0"),
     (lambda: bear.BEARConfig(cut=-0.5), ValueError, "cut must be positive, got -0.5"),
     (lambda: bear.BEARConfig(matches=0), ValueError, "matches must be at least 1, got 0"),
-    (lambda: diffusion_ql.DiffusionQLConfig(target_every=0), ValueError, "target_every must be at least"),
+    (
+        lambda: diffusion_ql.DiffusionQLConfig(target_every=0),
+        ValueError,
+        "target_every must be at least",
+    ),
     (lambda: diffusion_ql.DiffusionQLConfig(candidates=0), ValueError, "candidates must be at le"),
 ]
 

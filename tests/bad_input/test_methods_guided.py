@@ -33,11 +33,11 @@ CASES = [
     (lambda: SDACConfig(alpha_start=-1), "alpha_start must be positive, got -1"),
     (lambda: replace(OFFICIAL, particles=1), "two particles: .* the policy learns pure noise"),
     (lambda: SDACConfig(row_weight=unit_rows), "row_weight unit_rows needs at least two"),
-    (lambda: SDAC(SDACConfig(), 1, 2, 0.0), "act_limit must be positive, got 0"),
+    (lambda: SDAC(SDACConfig(), 1, 2, 0.0), "act_limit must be positive and finite, got 0"),
     (lambda: QGPOConfig(beta=0), "beta must be positive, got 0"),
     (lambda: QGPOConfig(target_beta=-1), "target_beta must be positive, got -1"),
     (lambda: QGPOConfig(supports=1), "supports must be at least 2, got 1"),
-    (lambda: QGPOConfig(scale=-0.5), "scale must not be negative, got -0.5"),
+    (lambda: QGPOConfig(scale=-0.5), "scale must be finite and not negative, got -0.5"),
     (unsupported, "support_steps must be at least 1 for critic and energy, got 0"),
     (lambda: DQLKLConfig(candidates=0), "candidates must be at least 1, got 0"),
     (

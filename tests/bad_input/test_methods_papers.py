@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from diffteach import plane
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
 from diffteach.methods.dtql import DTQL, DTQLConfig
-from diffteach.methods.srpo import SRPO, SRPOConfig
+from diffteach.methods.srpo import SRPOConfig
 from diffteach.nets import DiracPolicy, ImplicitPolicy
 from diffteach.schedule import EDM, VP, Discrete, vp_betas
 
@@ -23,26 +24,25 @@ CASES = [
     (
         lambda: DTQLConfig(behaviour=BehaviourConfig(VP())),
         TypeError,
-        "behaviour must have an EDM schedule for DTQL, got VP",
+        "behaviour must have a schedule of kind EDM for DTQL, got VP",
     ),
     (
         lambda: DTQLConfig(behaviour=KnownBehaviour(zero, VP())),
         TypeError,
-        "behaviour must have an EDM schedule for DTQL, got VP",
+        "behaviour must have a schedule of kind EDM for DTQL, got VP",
     ),
     (
         lambda: SRPOConfig(behaviour=BehaviourConfig(EDM())),
         TypeError,
-        "behaviour must have a VP schedule for SRPO, got EDM",
+        "behaviour must have a schedule of kind VP for SRPO, got EDM",
     ),
     (
         lambda: SRPOConfig(behaviour=KnownBehaviour(zero, Discrete(vp_betas(5)))),
         TypeError,
-        "behaviour must have a VP schedule for SRPO, got Discrete",
+        "behaviour must have a schedule of kind VP for SRPO, got Discrete",
     ),
     (lambda: SRPOConfig(beta=0), ValueError, "beta must be positive, got 0"),
     (lambda: SRPOConfig(beta=NAN), ValueError, "beta must be positive.* got nan"),
-    (lambda: SRPO(SRPOConfig(times=(0.5, 0.1)), 1, 2), ValueError, "t_min < t_max"),
     (lambda: DTQLConfig(candidates=0), ValueError, "candidates must be at least 1, got 0"),
     (
         lambda: DTQL(DTQLConfig(gamma=1.0, policy=DiracPolicy), 1, 2),
@@ -68,7 +68,23 @@ CASES = [
     (
         lambda: plane.panel("trust region", "25 far", policy="dirac"),
         ValueError,
-        "policy must be one of Gaussian, implicit, Dirac, got 'dirac'",
+        "policy must be one of Gaussian, implicit, Dirac, got 'dirac'; did you mean 'Dirac'",
+    ),
+    (
+        lambda: plane.agent("dtlq", plane.bandit(n=10)),
+        ValueError,
+        "method must be one of bc, .* got 'dtlq'; did you mean 'dtql'",
+    ),
+    (lambda: plane.agent("dtql", plane.bandit(n=10), -1), ValueError, "lam must be positive"),
+    (
+        lambda: plane.outcome(plane.bandit(n=10), np.zeros((5, 2))),
+        TypeError,
+        "actions must be of kind Tensor, got ndarray",
+    ),
+    (
+        lambda: plane.outcome(plane.bandit(n=10), torch.zeros(2)),
+        ValueError,
+        r"actions must have shape \(B, 2\), one row per action, got \(2,\)",
     ),
 ]
 

@@ -9,27 +9,30 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffteach import methods
+from diffteach import methods, plane
 from diffteach.behaviour import BehaviourConfig, VAEConfig
 from diffteach.boltzmann import FAB, Energy, FABConfig
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
-from diffteach.methods import bc, bcq, bear, diffusion_ql, iql, td3bc
+from diffteach.methods import (
+    bc,
+    bcq,
+    bear,
+    diffusion_ql,
+    dql_kl,
+    dtql,
+    iql,
+    qgpo,
+    sdac,
+    srpo,
+    td3bc,
+)
 from diffteach.train import InMemory, fit, one_step
 from diffteach.types import Batch
 
 NAN = math.nan
 KNOWN = KnownQ(lambda act: act.sum(-1))
 ROWS = one_step(torch.zeros(5, 2))
-AGENTS = {
-    methods.IQL: iql.PLANE,
-    methods.TD3BC: td3bc.PLANE,
-    methods.BCQ: bcq.PLANE,
-    methods.BEAR: bear.PLANE,
-    methods.DiffusionQL: diffusion_ql.PLANE,
-    methods.DiffusionBC: bc.BCConfig(),
-    methods.GaussianBC: bc.GaussianBCConfig(),
-    methods.CVAEBC: bc.CVAEBCConfig(),
-}
+AGENTS = dict(plane.METHODS.values())
 
 
 def data(**columns) -> InMemory:
@@ -114,6 +117,23 @@ TRAINING = [
     (nowhere, ValueError, "energy must be above -inf at some of the flow's points, got none of 16"),
 ]
 SETTINGS = [
+    (lambda: srpo.SRPOConfig(times=(0.5, 0.1)), "times must be two rising numbers above 0"),
+    (lambda: srpo.SRPOConfig(times=(0.0, 0.5)), r"above 0, got \(0.0, 0.5\)"),
+    (lambda: dtql.DTQLConfig(alpha=-1), "alpha must be finite and not negative, got -1"),
+    (lambda: dtql.DTQLConfig(gamma=NAN), "gamma must be finite and not negative, got nan"),
+    (lambda: dql_kl.DQLKLConfig(alpha=-1), "alpha must be finite and not negative, got -1"),
+    (lambda: qgpo.QGPOConfig(scale=NAN), "scale must be finite and not negative, got nan"),
+    (lambda: sdac.SDACConfig(noise_scale=-1), "noise_scale must be finite and not negative"),
+    (lambda: sdac.SDACConfig(alpha_lr=-1), "alpha_lr must be finite and not negative, got -1"),
+    (lambda: sdac.SDACConfig(target_rate=2), r"target_rate must lie in \[0, 1\], got 2"),
+    (
+        lambda: KnownQ(lambda act: act).online(ROWS.obs, ROWS.act),
+        r"q must answer actions \(5, 2\) with values \(5,\), got \(5, 2\)",
+    ),
+    (
+        lambda: KnownQ(lambda act: act.sum()).target(ROWS.obs, ROWS.act),
+        r"q must answer actions \(5, 2\) with values \(5,\), got \(\)",
+    ),
     (lambda: DoubleQConfig(discount=1.5), r"discount must lie in \[0, 1\], got 1.5"),
     (lambda: DoubleQConfig(discount=NAN), r"discount must lie in \[0, 1\], got nan"),
     (lambda: DoubleQConfig(target_rate=5), r"target_rate must lie in \[0, 1\], got 5"),
@@ -134,8 +154,14 @@ SETTINGS = [
     (lambda: bear.BEARConfig(target_rate=2), r"target_rate must lie in \[0, 1\], got 2"),
     (lambda: bear.BEARConfig(threshold=-1), "threshold must be finite and not negative, got -1"),
     (lambda: diffusion_ql.DiffusionQLConfig(eta=-1), "eta must be finite and not negative, got -1"),
-    (lambda: diffusion_ql.DiffusionQLConfig(target_rate=2), r"target_rate must lie in \[0, 1\], got 2"),
-    (lambda: diffusion_ql.DiffusionQLConfig(target_start=-1), "target_start must be at least 0, got -1"),
+    (
+        lambda: diffusion_ql.DiffusionQLConfig(target_rate=2),
+        r"target_rate must lie in \[0, 1\], got 2",
+    ),
+    (
+        lambda: diffusion_ql.DiffusionQLConfig(target_start=-1),
+        "target_start must be at least 0, got -1",
+    ),
 ]
 KINDS = [
     (lambda: iql.IQLConfig(critic=KNOWN), "critic must be of kind ExpectileConfig, got KnownQ"),
@@ -151,11 +177,31 @@ KINDS = [
             bcq.BCQConfig,
             bear.BEARConfig,
             diffusion_ql.DiffusionQLConfig,
+            qgpo.QGPOConfig,
+            sdac.SDACConfig,
         )
     ),
     (lambda: bcq.BCQConfig(BehaviourConfig()), "behaviour must be of kind VAEConfig, got Behav"),
     (lambda: bear.BEARConfig(BehaviourConfig()), "behaviour must be of kind VAEConfig, got Behav"),
     (lambda: bc.BCConfig(VAEConfig()), "behaviour must be of kind BehaviourConfig, got VAEConfig"),
+    *(
+        (
+            lambda kind=kind: kind(critic=DoubleQConfig()),
+            "critic must be of kind ExpectileConfig or KnownQ, got DoubleQConfig",
+        )
+        for kind in (srpo.SRPOConfig, dtql.DTQLConfig, dql_kl.DQLKLConfig)
+    ),
+    *(
+        (
+            lambda kind=kind: kind(behaviour=VAEConfig()),
+            "behaviour must be of kind BehaviourConfig or KnownBehaviour, got VAEConfig",
+        )
+        for kind in (srpo.SRPOConfig, dtql.DTQLConfig, dql_kl.DQLKLConfig, qgpo.QGPOConfig)
+    ),
+    (
+        lambda: dql_kl.DQLKLConfig(fake=VAEConfig()),
+        "fake must be of kind BehaviourConfig or KnownBehaviour, got VAEConfig",
+    ),
     (
         lambda: diffusion_ql.DiffusionQLConfig(policy=VAEConfig()),
         "policy must be of kind BehaviourConfig, got VAEConfig",
@@ -186,7 +232,8 @@ def test_spaces_and_observations_are_checked_by_every_method(method) -> None:
     def build(obs_dim=3, act_dim=2, limit=1.0):
         return method(AGENTS[method], obs_dim, act_dim, limit)
 
-    boundless = () if method is methods.DiffusionBC else (None,)  # which clamps only if asked
+    only_if_asked = (methods.DiffusionBC, methods.QGPO)  # clamp actions
+    boundless = () if method in only_if_asked else (None,)
     for limit in (0, -1.0, NAN, math.inf, *boundless):
         words = f"act_limit must be positive and finite, got {limit}"
         refused(lambda limit=limit: build(limit=limit), ValueError, words)

@@ -17,10 +17,12 @@ from diffteach.nets import (
     DTQLBody,
     DTQLDenoiser,
     Fourier,
+    GaussianPolicy,
     ImplicitPolicy,
     PlaneDenoiser,
     ResNetDenoiser,
     Sinusoidal,
+    TanhGaussianPolicy,
     Value,
     descend,
     dtql_critics,
@@ -173,6 +175,17 @@ def test_policies_and_values_have_their_shapes() -> None:
     noise = torch.randn(9, 2)
     assert implicit.draw(obs, noise).equal(implicit.body(2.5 * noise, obs, torch.full((9,), 2.5)))
     assert value(obs).shape == (9,)
+
+
+@pytest.mark.parametrize(
+    "build", [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, ImplicitPolicy]
+)
+def test_candidates_of_a_state_are_those_of_repeated_rows(build) -> None:
+    with seeded(0):
+        policy = build(3, 2, 1.5)
+    obs, noise = torch.randn(5, 3), torch.randn(4, 5, 2)
+    rows = policy.draw(obs.repeat(4, 1), noise.flatten(0, 1))
+    torch.testing.assert_close(policy.draw(obs, noise), rows.unflatten(0, (4, 5)))
 
 
 def test_dropout_has_its_own_resumable_generator() -> None:

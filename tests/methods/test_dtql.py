@@ -175,6 +175,13 @@ def test_actions_are_drawn_by_the_softmax_of_q() -> None:
     assert float((acts - plain.mean(0)).mean(0).norm()) > 0.2
 
 
+def test_the_policys_network_sees_each_state_once_however_many_candidates() -> None:
+    agent, rows = DTQL(replace(SMALL, candidates=64), 1, 2, 1.0), []
+    agent.policy.body.register_forward_hook(lambda net, args, out: rows.append(len(args[0])))
+    agent.act(torch.ones(3, 1))
+    assert rows == [3]
+
+
 def test_same_seed_same_bytes() -> None:
     before = torch.get_rng_state()
     runs = [trained(SMALL, seed) for seed in (0, 0, 1)]

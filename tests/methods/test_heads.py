@@ -13,6 +13,7 @@ import pytest
 import torch
 from methods.baselines import Affine, set_apart, transitions
 
+from diffteach import critics
 from diffteach.behaviour import KnownBehaviour
 from diffteach.critics import DoubleQConfig, ExpectileConfig
 from diffteach.methods import bcq, bear, diffusion_ql, dql_kl, dtql, iql, srpo, td3bc
@@ -109,7 +110,7 @@ def test_both_act_by_the_softmax_of_the_least_slow_head(monkeypatch, module, bui
     if module is dql_kl:
         config = replace(config, fake=known)
     agent, _ = set_apart(build, config)
-    calls = recorded(monkeypatch, module, "softmax_of")
+    calls = recorded(monkeypatch, critics, "softmax_of")
     agent.act(OBS)
     ((candidates, values, _),) = calls
     same(values, agent.critic.q.slow(OBS, candidates).amin(0))
@@ -254,9 +255,9 @@ def test_bear_backs_up_the_slow_policys_next_actions(monkeypatch) -> None:
     agent, _ = set_apart(BEAR, replace(bear.PLANE, critic=HEADS, backups=3))
     draws = recorded_draws(monkeypatch, agent.slow)
     got = agent.next_value(DATA)
-    ((rows, acts),) = draws
-    assert rows.equal(AFTER.repeat(3, 1))
-    same(got, soft(agent.critic.slow(rows, acts)).view(3, 64).amax(0))
+    ((states, acts),) = draws
+    assert states is AFTER and acts.shape == (3, 64, 2)
+    same(got, soft(agent.critic.slow(AFTER, acts)).amax(0))
 
 
 def test_bear_matches_raw_actions_and_climbs_the_least_mean_of_the_online_heads(
@@ -339,7 +340,7 @@ def test_diffusion_ql_backs_up_each_slow_heads_best_next_action(monkeypatch) -> 
 
 def test_diffusion_ql_acts_by_the_softmax_of_the_least_slow_head(monkeypatch) -> None:
     agent, _ = set_apart(DiffusionQL, replace(DQL, candidates=3))
-    calls = recorded(monkeypatch, diffusion_ql, "softmax_of")
+    calls = recorded(monkeypatch, critics, "softmax_of")
     nets, original = [], agent.chain
     monkeypatch.setattr(agent, "chain", lambda *args: nets.append(args[0]) or original(*args))
     agent.act(OBS)
