@@ -89,7 +89,8 @@ def make(spec: EnvSpec) -> gym.Env[Any, Any]:
         # The published scores are those of the v4 environments; gymnasium would like v5.
         warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
         try:
-            env = gym.make(spec.id, **spec.kwargs)
+            # The checker warns and goes on; `evaluate` stops and says what is wrong.
+            env = gym.make(spec.id, disable_env_checker=True, **spec.kwargs)
         except gym.error.Error as error:
             raise ValueError(f"env must be one that gymnasium knows: {error}") from None
     box = env.action_space
