@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 import urllib.error
@@ -96,15 +97,20 @@ def fetch(
                 f"{name} can be downloaded again"
             )
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {target.parent}: {error.strerror}") from None
     part = target.with_name(f"{target.name}.part")
     failures = []
     for mirror in mirrors or os.environ.get(MIRRORS_VARIABLE, "").split() or MIRRORS:
-        address = mirror.format(path=file.path, file=file.name)
+        address = mirror.replace("{path}", file.path).replace("{file}", file.name)
         try:
             _download(address, part, file)
             return part.replace(target)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise OSError(f"the disk of {target.parent} is too full for {name}") from None
             failures.append(f"{address}: {getattr(error, 'reason', None) or error}")
     length = f" ({file.size:,} bytes)" if file.size else ""
     kept = f"; {_size(part):,} bytes of it are kept for the next try" if _size(part) else ""
