@@ -15,7 +15,8 @@ from diffteach.explore.pack import pack
 from diffteach.explore.scene import Operation, Scene, Showable
 from diffteach.files import write_bytes
 
-_SHARED = ("value", "words", "scene", "theme", "contour", "draw", "panel", "controls", "share")
+_DRAWING = ("value", "words", "scene", "theme", "contour", "draw", "axes", "panel")
+_SHARED = (*_DRAWING, "controls", "share", "player", "question")
 _BOOT = {"widget": ("pen", "widget"), "page": ("page",)}
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

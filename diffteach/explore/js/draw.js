@@ -22,7 +22,15 @@ function strokeWithRim(g, box, path) {
   g.stroke(path);
 }
 
+const RANGES = new WeakMap(); // of arrays that were asked for before
+
 function finiteRange(field) {
+  if (typeof field === "number") return rangeOf(field);
+  if (!RANGES.has(field)) RANGES.set(field, rangeOf(field));
+  return RANGES.get(field);
+}
+
+function rangeOf(field) {
   let [low, high] = [Infinity, -Infinity];
   for (const v of numbers(field)) {
     if (v < low && v > -Infinity) low = v;
@@ -48,9 +56,10 @@ function fieldImage(layer, field, [low, high], theme) {
   if (kept && kept.field === field && kept.key === key) return kept;
   const [rows, cols] = field.s;
   const canvas = kept ? kept.canvas : document.createElement("canvas");
-  if (canvas.width !== cols || canvas.height !== rows) [canvas.width, canvas.height] = [cols, rows];
   const g = canvas.getContext("2d");
-  const image = g.createImageData(cols, rows);
+  const fits = kept && canvas.width === cols && canvas.height === rows;
+  if (!fits) [canvas.width, canvas.height] = [cols, rows];
+  const image = fits ? kept.image : g.createImageData(cols, rows);
   const pixels = new Uint32Array(image.data.buffer);
   const table = theme.table(layer.style.colors);
   const scale = 256 / (high - low);
@@ -60,12 +69,12 @@ function fieldImage(layer, field, [low, high], theme) {
     for (let j = 0; j < cols; j++) {
       const v = field.d[i * cols + j];
       const k = (v - low) * scale;
-      if (v === v) pixels[to + j] = table[k < 0 ? 0 : k > 255 ? 255 : k | 0];
-      else holes = true;
+      pixels[to + j] = v === v ? table[k < 0 ? 0 : k > 255 ? 255 : k | 0] : 0;
+      holes ||= v !== v;
     }
   }
   g.putImageData(image, 0, 0);
-  layer.image = { field, key, canvas, holes };
+  layer.image = { field, key, canvas, image, holes };
   return layer.image;
 }
 
@@ -146,7 +155,8 @@ DRAW.points = (g, box, layer, data) => {
   const paths = new Map();
   const n = data.xy.d.length / 2;
   for (let i = 0; i < n; i++) {
-    const [x, y] = [box.X(data.xy.d[2 * i]), box.Y(data.xy.d[2 * i + 1])];
+    const x = box.X(data.xy.d[2 * i]);
+    const y = box.Y(data.xy.d[2 * i + 1]);
     if (!Number.isFinite(x + y)) continue;
     const share = data.value ? (numbers(data.value)[i] - low) / (high - low || 1) : 0;
     const bin = share === share ? Math.round(share * 63) : -1;
@@ -175,8 +185,10 @@ DRAW.arrows = (g, box, layer, data) => {
   const scale = length === undefined ? 1 : (length * box.width) / sx / (longest || 1);
   const path = new Path2D();
   for (let k = 0; k < xy.length; k += 2) {
-    const [x, y] = [box.X(xy[k]), box.Y(xy[k + 1])];
-    const [u, v] = [uv[k] * scale * sx, uv[k + 1] * scale * sy];
+    const x = box.X(xy[k]);
+    const y = box.Y(xy[k + 1]);
+    const u = uv[k] * scale * sx;
+    const v = uv[k + 1] * scale * sy;
     const reach = Math.hypot(u, v);
     if (!(reach > 0.75) || !Number.isFinite(x + y + reach)) continue;
     const head = Math.min(5.5, 0.4 * reach) / reach;
@@ -193,7 +205,8 @@ DRAW.arrows = (g, box, layer, data) => {
 function addLine(path, box, xs, ys, from, to, stride, closed) {
   let pen = false;
   for (let k = from; k < to; k++) {
-    const [x, y] = [box.X(xs[k * stride]), box.Y(ys(k))];
+    const x = box.X(xs[k * stride]);
+    const y = box.Y(ys(k));
     const known = Number.isFinite(x + y);
     if (known) path[pen ? "lineTo" : "moveTo"](x, y);
     pen = known;

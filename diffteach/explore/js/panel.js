@@ -1,41 +1,21 @@
-// One panel: a plane or a chart with its axes, colour bar and legend on a canvas of its own.
+// One panel: a plane or a chart with what stands around it on a canvas of its own.
 
 const PLOT = { left: 38, right: 10, top: 26, bottom: 20, label: 17, bar: 24, row: 19 };
-
-function niceStep(span, count) {
-  const raw = span / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return power * [1, 2, 5, 10].find((m) => m * power >= raw * 0.999);
-}
-
-const SUPER = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-
-function decades(low, high) {
-  const [first, end] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
-  const skip = Math.max(1, Math.ceil((end - first + 1) / 6));
-  const ticks = [];
-  for (let k = first; k <= end; k += skip) {
-    const plain = k >= -2 && k <= 3;
-    ticks.push([10 ** k, plain ? formatNumber(10 ** k) : `10${[...String(k)].map((c) => SUPER[c]).join("")}`]);
-  }
-  return ticks;
-}
-
-function axisTicks([low, high], scale, count) {
-  if (scale === "log" && high / low >= 10) return decades(low, high);
-  const step = niceStep(high - low, count);
-  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-6); k * step <= high + step * 1e-6; k++) {
-    ticks.push([k * step, formatNumber(k * step, `.${digits}f`)]);
-  }
-  return ticks;
-}
 
 function transform(low, high, from, to, scale) {
   if (scale !== "log") return (v) => from + ((v - low) / (high - low)) * (to - from);
   const [a, b] = [Math.log(low), Math.log(high)];
   return (v) => from + ((Math.log(v) - a) / (b - a)) * (to - from);
+}
+
+const alike = (a, b) => a.length === b.length && a.every((v, k) => Object.is(v, b[k]));
+
+// How many of the first layers show just what they showed.
+function standing(before, shown) {
+  const same = (k) => alike(Object.values(before[k].data), Object.values(shown[k].data));
+  let count = 0;
+  while (count < shown.length && same(count)) count++;
+  return count;
 }
 
 class Panel {
@@ -66,8 +46,8 @@ class Panel {
     this.resize();
   }
 
-  resize() {
-    const ratio = window.devicePixelRatio || 1;
+  resize(ratio = window.devicePixelRatio || 1) {
+    this.last = null; // a canvas of another size is empty
     const [w, h] = this.outer.map((n) => Math.round(n * ratio));
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     this.canvas.style.width = `${this.outer[0]}px`;
@@ -91,28 +71,62 @@ class Panel {
     return { widths, rows: names.length ? row + 1 : 0 };
   }
 
+  // Draws what has moved since the last frame, over a picture of what has not.
   draw(frame) {
-    const g = this.canvas.getContext("2d");
-    g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    g.clearRect(0, 0, ...this.outer);
     const shown = this.layers.filter((layer) => frame.shows(layer)).map((layer) => {
       const data = {};
       for (const [key, tree] of Object.entries(layer.data)) data[key] = frame.of(tree);
-      return [layer, data];
+      return { layer, data };
     });
     this.scale(shown);
-    this.rim = shown.some(([l]) => l.kind === "heat" && l.style.colors !== "density");
-    if (!this.plane) this.grid(g);
+    this.rim = shown.some(({ layer: l }) => l.kind === "heat" && !/^(density|pale)$/.test(l.style.colors));
+    const heat = shown.find(({ layer }) => layer.kind === "heat");
+    const range = heat ? colorRange(heat.layer, heat.data) : [];
+    const around = [this.theme, ...this.xlim, ...this.ylim, ...range, ...shown.map(({ layer }) => layer)];
+    const steady = this.last && alike(this.last.around, around);
+    const still = steady ? standing(this.last.shown, shown) : 0;
+    this.last = { around, shown };
+    if (steady && still === shown.length) return;
+    const surround = (g) => {
+      g.save();
+      if (!this.plane) grid(g, this);
+      axes(g, this);
+      if (heat) colorBar(g, this, heat.layer, range);
+      drawLegend(g, this, shown.map(({ layer }) => layer));
+      g.restore();
+    };
+    if (!steady) this.ground = null;
+    else if (this.ground?.still !== still) {
+      this.ground = { still, canvas: this.ground?.canvas || document.createElement("canvas") };
+      const g = this.cleared(this.ground.canvas);
+      surround(g);
+      this.inside(g, shown.slice(0, still));
+    }
+    const g = this.cleared(this.canvas, this.ground?.canvas);
+    if (!this.ground) surround(g);
+    this.inside(g, shown.slice(still));
+    border(g, this);
+  }
+
+  // A canvas as large as the panel's own, empty or with a picture, to be drawn on in CSS pixels.
+  cleared(canvas, picture) {
+    const { width, height } = this.canvas;
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const g = canvas.getContext("2d");
+    g.setTransform(1, 0, 0, 1, 0, 0);
+    g.clearRect(0, 0, width, height);
+    if (picture) g.drawImage(picture, 0, 0);
+    g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    return g;
+  }
+
+  inside(g, shown) {
     g.save();
     g.beginPath();
     g.rect(this.left, this.top, this.width, this.height);
     g.clip();
-    for (const [layer, data] of shown) DRAW[layer.kind](g, this, layer, data);
+    for (const { layer, data } of shown) DRAW[layer.kind](g, this, layer, data);
     g.restore();
-    this.axes(g);
-    const heat = shown.find(([layer]) => layer.kind === "heat");
-    if (heat) this.colorBar(g, heat[0], colorRange(...heat));
-    this.drawLegend(g, shown.map(([layer]) => layer));
   }
 
   scale(shown) {
@@ -128,7 +142,7 @@ class Panel {
   // Limits of a chart from what it shows.
   span(shown, axis, scale, margin) {
     let [low, high] = [Infinity, -Infinity];
-    for (const [, data] of shown) {
+    for (const { data } of shown) {
       const values = data.xy ? column(data.xy, axis === "x" ? 0 : 1) : data[axis];
       for (const v of values === undefined ? [] : numbers(values)) {
         if (!Number.isFinite(v) || (scale === "log" && v <= 0)) continue;
@@ -148,121 +162,5 @@ class Panel {
     const v = 1 - (py - this.top) / this.height;
     const back = (share, a, b, scale) => (scale === "log" ? a * (b / a) ** share : a + share * (b - a));
     return [back(u, x0, x1, this.spec.xscale), back(v, y0, y1, this.spec.yscale)];
-  }
-
-  ticks() {
-    const count = this.width > 300 ? 6 : 4;
-    return [axisTicks(this.xlim, this.spec.xscale, count), axisTicks(this.ylim, this.spec.yscale, count)];
-  }
-
-  grid(g) {
-    g.beginPath();
-    const [xs, ys] = this.ticks();
-    for (const [v] of xs) g.moveTo(this.X(v), this.top), g.lineTo(this.X(v), this.top + this.height);
-    for (const [v] of ys) g.moveTo(this.left, this.Y(v)), g.lineTo(this.left + this.width, this.Y(v));
-    g.setLineDash([]);
-    g.lineWidth = 1;
-    g.globalAlpha = 0.55;
-    g.strokeStyle = this.theme.colors.faint;
-    g.stroke();
-    g.globalAlpha = 1;
-  }
-
-  axes(g) {
-    const { theme, left, top, width, height, spec } = this;
-    const bottom = top + height;
-    g.setLineDash([]);
-    g.lineWidth = 1;
-    g.strokeStyle = theme.colors.faint;
-    g.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
-    g.fillStyle = theme.colors.muted;
-    g.font = `11px ${theme.font}`;
-    const [xs, ys] = this.ticks();
-    [g.textAlign, g.textBaseline] = ["center", "top"];
-    for (const [v, text] of xs) g.fillText(text, this.X(v), bottom + 5);
-    [g.textAlign, g.textBaseline] = ["right", "middle"];
-    for (const [v, text] of ys) g.fillText(text, left - 6, this.Y(v) + 0.5);
-    [g.textAlign, g.textBaseline] = ["center", "top"];
-    if (spec.xlabel) fillMarked(g, spec.xlabel, left + width / 2, bottom + 20);
-    if (spec.ylabel) {
-      g.save();
-      g.translate(3, top + height / 2);
-      g.rotate(-Math.PI / 2);
-      fillMarked(g, spec.ylabel, 0, 0);
-      g.restore();
-    }
-    g.fillStyle = theme.colors.ink;
-    g.font = `600 13px ${theme.font}`;
-    [g.textAlign, g.textBaseline] = ["left", "alphabetic"];
-    if (spec.title) fillMarked(g, spec.title, left, top - 9);
-  }
-
-  colorBar(g, layer, [low, high]) {
-    const { theme, left, width } = this;
-    const y = this.barTop + 13;
-    g.font = `11px ${theme.font}`;
-    g.fillStyle = theme.colors.muted;
-    g.textBaseline = "middle";
-    g.textAlign = "left";
-    const label = layer.style.label ? `${layer.style.label}  ` : "";
-    const plain = (v) => formatNumber(Math.abs(v) < 1e-3 * (high - low) ? 0 : v, ".3g");
-    const [a, b] = [plain(low), plain(high)];
-    fillMarked(g, label + a, left, y);
-    const from = left + markedWidth(g, label + a) + 6;
-    const to = left + width - g.measureText(b).width - 6;
-    g.textAlign = "right";
-    g.fillText(b, left + width, y);
-    const table = theme.table(layer.style.colors);
-    const shade = g.createLinearGradient(from, 0, to, 0);
-    for (let k = 0; k <= 16; k++) shade.addColorStop(k / 16, cssColor(table[Math.min(255, k * 16)]));
-    g.fillStyle = shade;
-    g.fillRect(from, y - 4.5, Math.max(0, to - from), 8);
-    g.strokeStyle = theme.colors.faint;
-    g.lineWidth = 1;
-    if (to > from) g.strokeRect(from + 0.5, y - 4, to - from - 1, 7);
-  }
-
-  drawLegend(g, layers) {
-    let x = this.left;
-    let y = this.barTop + (this.layers.some((l) => l.kind === "heat") ? PLOT.bar : 2) + PLOT.row / 2;
-    const done = new Set();
-    for (const layer of layers) {
-      if (!layer.legend || done.has(layer.legend)) continue;
-      done.add(layer.legend);
-      const need = this.legend.widths.get(layer.legend);
-      if (x > this.left && x + need > this.left + this.width + 14) [x, y] = [this.left, y + PLOT.row];
-      this.swatch(g, layer, x, y);
-      g.font = `11.5px ${this.theme.font}`;
-      g.fillStyle = this.theme.colors.ink;
-      [g.textAlign, g.textBaseline] = ["left", "middle"];
-      fillMarked(g, layer.legend, x + 26, y + 0.5);
-      x += need;
-    }
-  }
-
-  swatch(g, layer, x, y) {
-    const { kind, style } = layer;
-    const path = new Path2D();
-    const color = this.theme.color(style.color || "ink");
-    strokeStyle(g, this, style, 1.75);
-    g.fillStyle = color;
-    if (kind === "heat") {
-      const table = this.theme.table(style.colors);
-      for (let k = 0; k < 20; k++) (g.fillStyle = cssColor(table[k * 13])), g.fillRect(x + k, y - 4, 1.2, 8);
-    } else if (kind === "points" || kind === "marker") {
-      const shape = style.shape || (kind === "marker" ? "star" : "dot");
-      addShape(path, shape, x + 10, y, kind === "marker" ? (shape === "star" ? 7 : 5) : Math.max(5, Math.min(style.size || 5, 9)) / 2);
-      g.setLineDash([]);
-      if (shape === "ring" || shape === "cross") g.stroke(path);
-      else g.fill(path);
-    } else if (kind === "arrows") {
-      path.moveTo(x + 1, y), path.lineTo(x + 19, y);
-      path.moveTo(x + 14, y - 3.5), path.lineTo(x + 19, y), path.lineTo(x + 14, y + 3.5);
-      g.stroke(path);
-    } else {
-      path.moveTo(x + 1, y), path.lineTo(x + 19, y);
-      if (style.fill === "above") (g.fillStyle = veil(color, 0.2)), g.fillRect(x, y, 20, 6);
-      g.stroke(path);
-    }
   }
 }

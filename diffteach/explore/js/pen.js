@@ -9,7 +9,7 @@ function penFor(param, view) {
   const open = () => {
     const panel = view.panels.find((p) => p.plane && !p.element.hidden);
     if (!panel) return;
-    view.stop();
+    view.player.stop();
     sheet = new Sheet(panel, param.drawn, refresh);
     refresh();
     cancel.focus({ preventScroll: true });

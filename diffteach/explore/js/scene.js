@@ -126,7 +126,7 @@ class Frame {
     const value = this.values[name];
     const param = this.params[name];
     if (param && param.kind === "choice") return param.options.indexOf(value);
-    if (param && param.kind === "handle") return { d: Float64Array.from(value), s: [2] };
+    if (param && param.kind === "handle") return this.fresh(name, () => ({ d: Float64Array.from(value), s: [2] }));
     return Number(value);
   }
 

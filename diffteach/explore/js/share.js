@@ -22,6 +22,17 @@ function permalink(view) {
   return query ? `${scene.name}?${query}` : scene.name;
 }
 
+async function copyLink(view) {
+  const { address } = view.host;
+  const link = address ? address(permalink(view)) : permalink(view);
+  try {
+    await navigator.clipboard.writeText(link);
+    write(view.copied, address ? "Link copied" : `Copied: ${link}`);
+  } catch {
+    write(view.copied, link);
+  }
+}
+
 function parsedValue(param, text) {
   const number = (v, low, high) => {
     const x = Number(v);
@@ -116,8 +127,7 @@ function picture(view) {
   for (const [k, panel] of shown.entries()) {
     const box = boxes[k];
     const [x, y] = [box.left - origin.left, titled + box.top - origin.top];
-    panel.ratio = 2;
-    [panel.canvas.width, panel.canvas.height] = panel.outer.map((n) => 2 * n);
+    panel.resize(2);
     panel.draw(frame);
     g.drawImage(panel.canvas, x, y, ...panel.outer);
     for (const param of scene.params.filter((p) => p.kind === "handle" && p.panel === panel.index && view.visible(p))) {

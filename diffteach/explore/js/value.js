@@ -88,8 +88,9 @@ function total(v) {
 }
 
 function mean(v) {
-  let [sum, count] = [0, 0];
-  for (const x of numbers(v)) if (x === x) [sum, count] = [sum + x, count + 1];
+  let sum = 0;
+  let count = 0;
+  for (const x of numbers(v)) if (x === x) (sum += x), count++;
   return sum / count;
 }
 
@@ -129,9 +130,12 @@ function row(v, index) {
 function nearest(points, centres) {
   const out = new Float64Array(points.d.length / 2);
   for (let i = 0; i < out.length; i++) {
+    const x = points.d[2 * i];
+    const y = points.d[2 * i + 1];
     let best = Infinity;
     for (let k = 0; k < centres.d.length; k += 2) {
-      const [dx, dy] = [points.d[2 * i] - centres.d[k], points.d[2 * i + 1] - centres.d[k + 1]];
+      const dx = x - centres.d[k];
+      const dy = y - centres.d[k + 1];
       best = Math.min(best, dx * dx + dy * dy);
     }
     out[i] = Math.sqrt(best);

@@ -10,6 +10,7 @@ class View {
     for (const [name, value] of Object.entries(host.values || {})) this.frame.set(name, value);
     this.panels = scene.panels.map((_, k) => new Panel(scene, k));
     this.cleanups = [];
+    this.player = new Player(this);
     this.build();
     this.restyle();
     this.listen();
@@ -39,12 +40,13 @@ class View {
     );
     this.table = make("table", { class: "dt-readouts" }, make("tbody", {}, ...rows));
     this.rows = rows;
+    this.question = scene.prediction ? new Question(this) : null;
     const title = make("div", { class: "dt-title", role: "heading", "aria-level": this.host.level }, scene.title);
     const side = make("div", { class: "dt-side" }, this.words, this.inputs, this.table, this.buttons());
     const body = make("div", { class: "dt-body" }, this.figure, side);
     const note = scene.note ? [make("p", { class: "dt-note" }, ...marked(scene.note))] : [];
     const group = make("div", { role: "group", class: "dt-root", "aria-label": scene.title });
-    group.append(title, ...this.question(), this.strip, body, ...note, this.spoken);
+    group.append(title, ...(this.question ? [this.question.element] : []), this.strip, body, ...note, this.spoken);
     if (!scene.title) title.remove();
     this.figure.hidden = scene.panels.length === 0;
     this.table.hidden = rows.length === 0;
@@ -70,21 +72,17 @@ class View {
 
   buttons() {
     const button = (text, title, act) => make("button", { type: "button", title, onclick: act }, text);
-    const slides = this.scene.params.some((p) => p.kind === "slider");
-    this.play = button("Play", "Move the slider (Space)", () => this.toggle());
     const bar = make("div", { class: "dt-buttons" });
     // A film: something that the kernel computes on while it is looked at.
     this.train = button("Train", "Train on, or pause", () => this.host.go(this.state === "running" ? "paused" : "running"));
     this.halt = button("Stop", "End with what there is", () => this.host.go("stopped"));
     if (this.host.state) bar.append(this.train, this.halt);
     this.showState(this.host.state);
-    this.slow = button("Slow", "Play four times slower", () => this.pace());
-    this.slow.setAttribute("aria-pressed", "false");
-    if (slides) bar.append(this.play, button("Step", "One step on (the arrow keys go finer)", () => this.step()), this.slow);
+    if (this.scene.params.some((p) => p.kind === "slider")) bar.append(...this.player.buttons);
     bar.append(
       button("Reset", "Back to the start (R)", () => this.reset()),
       button("PNG", "Save the picture", () => savePicture(this)),
-      button("Link", "Copy a link to this view", () => this.copyLink()),
+      button("Link", "Copy a link to this view", () => copyLink(this)),
     );
     this.copied = make("span", { class: "dt-copied", role: "status" });
     bar.append(this.copied);
@@ -104,20 +102,6 @@ class View {
     this.frame = new Frame(scene, FUNCTIONS);
     for (const [name, value] of Object.entries(values)) this.frame.set(name, value);
     this.schedule();
-  }
-
-  question() {
-    const { prediction } = this.scene;
-    if (!prediction) return [];
-    this.verdict = make("span", { class: "dt-verdict", "aria-live": "polite" });
-    this.reveal = make("button", { type: "button", class: "dt-reveal" }, "Reveal");
-    this.reveal.addEventListener("click", () => {
-      this.change("revealed", this.frame.values.revealed ? 0 : 1);
-      this.judge();
-      this.settle();
-    });
-    const text = make("span", {}, ...marked(prediction.question));
-    return [make("div", { class: "dt-question" }, text, this.reveal, this.verdict)];
   }
 
   listen() {
@@ -156,7 +140,7 @@ class View {
     const tag = event.target.tagName;
     if (event.key === " " && tag !== "BUTTON" && tag !== "SELECT" && !/radio|checkbox/.test(event.target.type)) {
       event.preventDefault();
-      this.toggle();
+      this.player.toggle();
     } else if (/^r$/i.test(event.key) && tag !== "SELECT") {
       this.reset();
     }
@@ -172,7 +156,7 @@ class View {
 
   // A value chosen by the user: drawn with the next frame, told to the host.
   change(name, value) {
-    if (!this.playing || name !== this.playing.name) this.stop();
+    if (name !== this.player.playing?.name) this.player.stop();
     if (!this.accept(name, value)) return;
     this.host.changed?.(name, value);
     this.schedule();
@@ -201,7 +185,7 @@ class View {
   }
 
   reset() {
-    this.stop();
+    this.player.stop();
     const start = this.frame.defaults();
     for (const [name, value] of Object.entries(this.host.opening || {})) if (name in start) start[name] = value;
     start.revealed = this.scene.prediction ? 0 : 1;
@@ -246,18 +230,7 @@ class View {
     writeMarked(this.words, frame.words);
     clearTimeout(this.speaking);
     this.speaking = setTimeout(() => write(this.spoken, frame.words), 700);
-    if (this.verdict) this.judge();
-  }
-
-  judge() {
-    const { frame, scene } = this;
-    const open = Boolean(frame.values.revealed);
-    write(this.reveal, open ? "Guess again" : "Reveal");
-    if (!open) return write(this.verdict, "");
-    const { right, wrong, tolerance } = scene.prediction;
-    // Scored once, at Reveal: what is moved afterwards changes the answer, not the guess.
-    const gap = (this.host.score ??= frame.score);
-    write(this.verdict, `${gap <= tolerance ? right : wrong} Your guess is ${formatNumber(gap, ".2f")} away.`);
+    this.question?.judge();
   }
 
   // Panels side by side as wide as fits, wrapped where the page is narrow.
@@ -297,70 +270,8 @@ class View {
     this.host.dismissed?.();
   }
 
-  // The slider that plays: the one with the focus, or the first.
-  moving() {
-    const sliders = this.scene.params.filter((p) => p.kind === "slider" && this.visible(p));
-    return sliders.find((p) => this.controls.get(p.name).input === document.activeElement) || sliders[0];
-  }
-
-  place(param, k) {
-    const { steps, value } = this.controls.get(param.name);
-    this.change(param.name, k >= steps ? param.high : k <= 0 ? param.low : value(Math.round(k)));
-  }
-
-  toggle(param = this.moving()) {
-    if (this.playing) return this.stop(), this.settle();
-    if (!param) return;
-    const { steps, input } = this.controls.get(param.name);
-    const from = +input.value >= steps ? 0 : +input.value;
-    const began = performance.now();
-    const lasts = this.slow.getAttribute("aria-pressed") === "true" ? 20000 : 5000;
-    this.playing = { name: param.name, param };
-    write(this.play, "Pause");
-    const tick = (now) => {
-      if (!this.playing) return;
-      const k = Math.min(steps, from + (steps * Math.max(0, now - began)) / lasts);
-      this.place(param, k);
-      if (k >= steps) return this.stop(), this.settle();
-      this.playing.request = requestAnimationFrame(tick);
-    };
-    this.playing.request = requestAnimationFrame(tick);
-  }
-
-  step() {
-    this.stop();
-    const param = this.moving();
-    if (!param) return;
-    const { steps, input } = this.controls.get(param.name);
-    this.place(param, +input.value >= steps ? 0 : +input.value + Math.ceil(steps / 40));
-    this.settle();
-  }
-
-  pace() {
-    this.slow.setAttribute("aria-pressed", String(this.slow.getAttribute("aria-pressed") !== "true"));
-    const { param } = this.playing || {};
-    if (param) this.stop(), this.toggle(param);
-  }
-
-  stop() {
-    if (!this.playing) return;
-    cancelAnimationFrame(this.playing.request);
-    this.playing = null;
-    write(this.play, "Play");
-  }
-
-  async copyLink() {
-    const link = this.host.address ? this.host.address(permalink(this)) : permalink(this);
-    try {
-      await navigator.clipboard.writeText(link);
-      write(this.copied, this.host.address ? "Link copied" : `Copied: ${link}`);
-    } catch {
-      write(this.copied, link);
-    }
-  }
-
   dispose() {
-    this.stop();
+    this.player.stop();
     cancelAnimationFrame(this.pending);
     clearTimeout(this.speaking);
     for (const cleanup of this.cleanups) cleanup();

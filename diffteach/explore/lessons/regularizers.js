@@ -61,16 +61,23 @@ function pulled(start, target, reward, force, strength, bounds) {
   return descent(start, target, reward, strength, stiff, (at) => vectorsAt(force, at, bounds).d);
 }
 
+// The same memory for every call, and no pairs in inner loops: a frame has hundreds of calls, and
+// what they leave behind keeps the garbage collector busy.
+const memory = [];
+const room = (slot, n) => (memory[slot]?.length >= n ? memory[slot] : (memory[slot] = new Float64Array(n)));
+
 // exp(scale |member - point|^2) for every pair, a row's largest made 1; of a pair of members once.
 function closeness(points, members, scale, out) {
   const [n, m] = [points.d.length / 2, members.d.length / 2];
   const [from, to] = [points.d, members.d];
   for (let i = 0; i < n; i++) {
-    const [x, y] = [from[2 * i], from[2 * i + 1]];
+    const x = from[2 * i];
+    const y = from[2 * i + 1];
     if (points === members) {
       out[i * m + i] = 1;
       for (let k = 0; k < i; k++) {
-        const [dx, dy] = [to[2 * k] - x, to[2 * k + 1] - y];
+        const dx = to[2 * k] - x;
+        const dy = to[2 * k + 1] - y;
         out[i * m + k] = out[k * m + i] = Math.exp(scale * (dx * dx + dy * dy));
       }
       continue;
@@ -89,42 +96,43 @@ function closeness(points, members, scale, out) {
 // What a policy's own noise predictor says at points: the policy is a Gaussian about each member.
 // A row of kernels is a noise level's width S and the weight of (x - E[member | x]). The mean over
 // x ~ N(point, S^2) takes five nodes, the point (1/3) and sqrt(3) S along each axis (1/6 each);
-// Gaussians about them differ by factors that belong to one point or one member, not to a pair.
+// Gaussians about them differ by factors of one member alone, not of a pair, and of one point,
+// which cancel in a mean over members.
 function crowd(points, members, kernels) {
-  const shares = new Float64Array((points.d.length * members.d.length) / 4);
-  const [n, m] = [points.d.length, members.d.length];
+  const [n, m] = [points.d.length, members.d.length / 2];
   const [from, to] = [points.d, members.d];
+  const shares = room(0, (n * m) / 2);
+  const [right, left, above, below] = [1, 2, 3, 4].map((slot) => room(slot, m));
   const out = new Float64Array(n);
-  const [up, down] = [new Float64Array(m), new Float64Array(m)];
   for (let l = 0; l < kernels.s[0]; l++) {
     const [width, weight] = [kernels.d[2 * l], kernels.d[2 * l + 1]];
     if (weight === 0) continue;
     closeness(points, members, -0.5 / (width * width), shares);
-    for (let k = 0; k < m; k++) down[k] = 1 / (up[k] = Math.exp((Math.sqrt(3) * to[k]) / width));
+    for (let k = 0; k < m; k++) {
+      left[k] = 1 / (right[k] = Math.exp((Math.sqrt(3) * to[2 * k]) / width));
+      below[k] = 1 / (above[k] = Math.exp((Math.sqrt(3) * to[2 * k + 1]) / width));
+    }
     for (let i = 0; i < n; i += 2) {
-      const [x, y] = [from[i], from[i + 1]];
-      const right = Math.exp((Math.sqrt(3) * x) / width);
-      const above = Math.exp((Math.sqrt(3) * y) / width);
-      const [left, below] = [1 / right, 1 / above];
-      const row = ((i / 2) * m) / 2;
-      let [t0, x0, y0, t1, x1, y1, t2, x2, y2] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
-      let [t3, x3, y3, t4, x4, y4] = [0, 0, 0, 0, 0, 0];
-      for (let k = 0; k < m; k += 2) {
-        const dx = to[k] - x;
-        const dy = to[k + 1] - y;
-        const e = shares[row + k / 2];
-        t0 += e, x0 += e * dx, y0 += e * dy;
-        const e1 = e * left * up[k];
-        t1 += e1, x1 += e1 * dx, y1 += e1 * dy;
-        const e2 = e * right * down[k];
-        t2 += e2, x2 += e2 * dx, y2 += e2 * dy;
-        const e3 = e * below * up[k + 1];
-        t3 += e3, x3 += e3 * dx, y3 += e3 * dy;
-        const e4 = e * above * down[k + 1];
-        t4 += e4, x4 += e4 * dx, y4 += e4 * dy;
+      const row = (i / 2) * m;
+      let t0 = 0, x0 = 0, y0 = 0, t1 = 0, x1 = 0, y1 = 0, t2 = 0, x2 = 0, y2 = 0;
+      let t3 = 0, x3 = 0, y3 = 0, t4 = 0, x4 = 0, y4 = 0;
+      for (let k = 0; k < m; k++) {
+        const x = to[2 * k];
+        const y = to[2 * k + 1];
+        const e = shares[row + k];
+        t0 += e, x0 += e * x, y0 += e * y;
+        const e1 = e * right[k];
+        t1 += e1, x1 += e1 * x, y1 += e1 * y;
+        const e2 = e * left[k];
+        t2 += e2, x2 += e2 * x, y2 += e2 * y;
+        const e3 = e * above[k];
+        t3 += e3, x3 += e3 * x, y3 += e3 * y;
+        const e4 = e * below[k];
+        t4 += e4, x4 += e4 * x, y4 += e4 * y;
       }
-      out[i] -= (weight / 6) * ((2 * x0) / t0 + x1 / t1 + x2 / t2 + x3 / t3 + x4 / t4);
-      out[i + 1] -= (weight / 6) * ((2 * y0) / t0 + y1 / t1 + y2 / t2 + y3 / t3 + y4 / t4);
+      const share = weight / 6;
+      out[i] += share * (6 * from[i] - (2 * x0) / t0 - x1 / t1 - x2 / t2 - x3 / t3 - x4 / t4);
+      out[i + 1] += share * (6 * from[i + 1] - (2 * y0) / t0 - y1 / t1 - y2 / t2 - y3 / t3 - y4 / t4);
     }
   }
   return { d: out, s: points.s };

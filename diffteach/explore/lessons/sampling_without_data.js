@@ -14,10 +14,11 @@ function logDensity(x, y, means, stds, logs, moons) {
   let best = -Infinity;
   let sum = 0;
   for (let k = 0; k < n; k++) {
-    const [dx, dy] = [x - means.d[2 * k], y - means.d[2 * k + 1]];
+    const dx = x - means.d[2 * k];
+    const dy = y - means.d[2 * k + 1];
     const term = logs.d[k] - (dx * dx + dy * dy) / (2 * stds.d[k] * stds.d[k]);
-    if (term > best) [sum, best] = [sum * Math.exp(best - term) + 1, term];
-    else sum += Math.exp(term - best);
+    sum = term > best ? sum * Math.exp(best - term) + 1 : sum + Math.exp(term - best);
+    best = Math.max(best, term);
   }
   return best + Math.log(sum);
 }
@@ -109,9 +110,12 @@ function misses(x, energy, temperature, counts, exact) {
   const out = [];
   for (const count of counts.d) {
     const { d, s } = grouped(x, energy, temperature, count);
-    let [square, mx, my] = [0, 0, 0];
+    let square = 0;
+    let mx = 0;
+    let my = 0;
     for (let g = 0; g < s[0]; g++) {
-      const [dx, dy] = [d[2 * g] - exact.d[0], d[2 * g + 1] - exact.d[1]];
+      const dx = d[2 * g] - exact.d[0];
+      const dy = d[2 * g + 1] - exact.d[1];
       square += dx * dx + dy * dy;
       mx += dx;
       my += dy;
@@ -138,7 +142,7 @@ function essOver(eps, probe, temperature, count, levels, means, stds, logs, moon
 const line = (low, high, n) => Float64Array.from({ length: n }, (_, i) => low + ((high - low) * i) / (n - 1));
 
 // Mean, spread and log of the sum of exp(E/temperature) N(x; probe, noise^2 I) on a grid.
-function gridPass(xs, ys, probe, noise, temperature, law) {
+function gridPass(xs, ys, probe, noise, temperature, [means, stds, logs, moons]) {
   const n = xs.length * ys.length;
   const log = new Float64Array(n);
   const [px, py] = probe.d;
@@ -146,7 +150,7 @@ function gridPass(xs, ys, probe, noise, temperature, law) {
   for (let i = 0, o = 0; i < ys.length; i++) {
     for (let j = 0; j < xs.length; j++, o++) {
       const far = (xs[j] - px) ** 2 + (ys[i] - py) ** 2;
-      log[o] = logDensity(xs[j], ys[i], ...law) / temperature - far / (2 * noise * noise);
+      log[o] = logDensity(xs[j], ys[i], means, stds, logs, moons) / temperature - far / (2 * noise * noise);
       if (log[o] > best) best = log[o];
     }
   }
