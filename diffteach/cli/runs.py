@@ -66,8 +66,9 @@ def _parsed(arguments: Sequence[str]) -> tuple[Options, Setup, Any]:
         runpy.run_path(str(options.plugin))
     setup = Setup(options.method, options.data, options.preset, seed=options.seed)
     config = base(setup).config
-    parts = {"options": Options, "config": type(config)}
-    kind = make_dataclass("Whole", [(k, Annotated[v, arg(name="")]) for k, v in parts.items()])
+    # Settings have a prefix, since some are called as an option is: --config.steps is one stage's.
+    plain_options = Annotated[Options, arg(name="")]
+    kind = make_dataclass("Whole", [("options", plain_options), ("config", type(config))])
     whole: Any = tyro.cli(
         kind,
         prog=prog,
