@@ -8,8 +8,8 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from importlib.resources import files
 from pathlib import Path
@@ -89,21 +89,44 @@ def fetch(
     if name not in FILES:
         raise ValueError(f"name must be that of a D4RL set, got {name!r}{nearest(name, FILES)}")
     file, target = FILES[name], folder(root) / FILES[name].name
-    if target.exists():
-        size = target.stat().st_size
-        if file.size not in (None, size):
-            raise ValueError(
-                f"{target} has {size:,} bytes instead of {file.size:,}: remove it, so that "
-                f"{name} can be downloaded again"
-            )
-        return target
+    if not target.exists():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"cannot make the folder {target.parent}: {error.strerror}") from None
+        with _alone(target.parent):
+            if not target.exists():  # another process may have been at it
+                variable = os.environ.get(MIRRORS_VARIABLE, "").split()
+                return _from_any(mirrors or variable or MIRRORS, name, target)
+    size = target.stat().st_size
+    if file.size not in (None, size):
+        raise ValueError(
+            f"{target} has {size:,} bytes instead of {file.size:,}: remove it, so that {name} can "
+            "be downloaded again"
+        )
+    return target
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """One download at a time into a folder, where the system can lock folders."""
+    handle = None
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        handle = os.open(place, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the folder {target.parent}: {error.strerror}") from None
-    part = target.with_name(f"{target.name}.part")
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _from_any(mirrors: Sequence[str], name: str, target: Path) -> Path:
+    file, part = FILES[name], target.with_name(f"{target.name}.part")
     failures = []
-    for mirror in mirrors or os.environ.get(MIRRORS_VARIABLE, "").split() or MIRRORS:
+    for mirror in mirrors:
         address = mirror.replace("{path}", file.path).replace("{file}", file.name)
         try:
             _download(address, part, file)

@@ -124,15 +124,16 @@ def normalized(returns: Float[Tensor, "*n"], reference: tuple[float, float]) -> 
 
 
 def env_spec(name: str) -> EnvSpec | None:
-    """The environment for policies of a D4RL set or a toy; None where none of today matches.
+    """The environment for policies of D4RL's sets and our own; None where none of today matches.
 
-    Minari sets carry their own. Today's AntMaze, PointMaze and kitchen differ from D4RL's in
+    Minari's sets carry their own. Today's AntMaze, PointMaze and kitchen differ from D4RL's in
     coordinates or observations, and Ant-v4 in its observations.
     """
     family, env, _ = task(name)
     if family == "plane":
         return EnvSpec("diffteach.envs:diffteach/Bandit2D-v0", {"density": env})
-    return None if "/" in name else ENVS.get(env)
+    foreign = "/" in name and not name.startswith("diffteach/")
+    return None if foreign else ENVS.get(env)
 
 
 def time_limit(name: str) -> int | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import pytest
 
@@ -29,6 +31,7 @@ class Server:
         self.ranges = True
         self.length = True
         self.asked: list[tuple[str, str | None]] = []
+        self.pause = 0.0
         self.address = ""
 
 
@@ -39,6 +42,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             wanted = self.headers["Range"]
             server.asked.append((self.path, wanted))
+            sleep(server.pause)
             content = server.files.get(self.path)
             if content is None:
                 return self.send_error(404)
@@ -197,6 +201,15 @@ def test_mirrors_and_folder_may_come_from_the_environment(
     monkeypatch.delenv("D4RL_DATASET_DIR")
     assert folder() == Path.home() / ".d4rl" / "datasets"
     assert folder("here") == Path("here")
+
+
+def test_two_at_once_download_it_once(server: Server, tmp_path: Path) -> None:
+    server.pause = 0.2
+    with ThreadPoolExecutor(3) as pool:
+        paths = [pool.submit(fetch, NAME, root=tmp_path) for _ in range(3)]
+    assert [path.result().read_bytes() == CONTENT for path in paths] == [True] * 3
+    assert len(server.asked) == 1
+    assert left(tmp_path) == [FILE]
 
 
 def test_the_table_names_a_file_for_every_set() -> None:

@@ -92,6 +92,7 @@ def test_scores_are_percent_of_the_way_from_random_to_expert() -> None:
         ("maze2d-umaze-v1", None),
         ("kitchen-complete-v0", None),
         ("ant-medium-v2", None),
+        ("diffteach/hopper/own-v0", EnvSpec("Hopper-v4")),
         ("mujoco/walker2d/medium-v0", None),  # recorded on v5, and says so itself
         ("recordings", None),
     ],
