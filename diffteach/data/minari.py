@@ -142,7 +142,8 @@ def _columns(folder: Path, name: str, view: View) -> tuple[Batch, torch.Tensor]:
             column.append(value[:kept].astype(bool if value is ends else np.float32))
     if not columns[0] or sum(map(len, columns[0])) == 0:
         raise ValueError(f"the set {name} must have steps, {folder} has none")
-    *batch, ends = (torch.from_numpy(np.concatenate(column)) for column in columns)
+    # One column after the other, so that only one is there twice.
+    *batch, ends = (torch.from_numpy(np.concatenate(columns.pop(0))) for _ in range(6))
     for key, value in zip(Batch._fields, batch, strict=True):
         if bad := int((~torch.isfinite(value)).sum()):
             raise ValueError(f"{key} of {name} must be finite, got {bad} NaN or infinite values")
