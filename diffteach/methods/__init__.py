@@ -1,18 +1,14 @@
 """One method a file, alike from the plane to D4RL; none knows another."""
 
-from diffteach.methods.bc import (
-    CVAEBC,
-    BCConfig,
-    CVAEBCConfig,
-    DiffusionBC,
-    GaussianBC,
-    GaussianBCConfig,
-)
+from diffteach.methods.bc import BCConfig, DiffusionBC
 from diffteach.methods.bcq import BCQ, BCQConfig
 from diffteach.methods.bear import BEAR, BEARConfig
+from diffteach.methods.cvae_bc import CVAEBC, CVAEBCConfig
 from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
 from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
+from diffteach.methods.edp import EDP, EDPConfig
+from diffteach.methods.gaussian_bc import GaussianBC, GaussianBCConfig
 from diffteach.methods.idql import IDQL, IDQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.qgpo import QGPO, QGPOConfig
@@ -31,6 +27,8 @@ __all__ = [
     "BEAR",
     "CVAEBC",
     "DTQL",
+    "EDP",
+    "EDPConfig",
     "IDQL",
     "IDQLConfig",
     "IQL",
