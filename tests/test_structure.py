@@ -29,6 +29,7 @@ FLOORS = {
     "train": 2,
     "checkpoint": 2,
     "objectives": 3,
+    "tables": 3,
     "sampling": 3,
     "envs": 3,
     "behaviour": 4,

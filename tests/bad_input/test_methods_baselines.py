@@ -8,7 +8,7 @@ import torch
 from diffteach import methods
 from diffteach.behaviour import BehaviourConfig, VAEConfig
 from diffteach.critics import DoubleQConfig
-from diffteach.methods import bc, bcq, bear, diffusion_ql, iql, td3bc
+from diffteach.methods import bcq, bear, diffusion_ql, iql, td3bc
 from diffteach.nets import DiracPolicy, ImplicitPolicy, imitation_loss
 from diffteach.schedule import EDM, VP
 
@@ -22,7 +22,11 @@ CASES = [
     # a likelihood that nobody knows
     (lambda: methods.IQL(iql.IQLConfig(policy=ImplicitPolicy), 1, 2), TypeError, UNKNOWN),
     (lambda: methods.TD3BC(td3bc.TD3BCConfig(policy=ImplicitPolicy), 1, 2), TypeError, UNKNOWN),
-    (lambda: methods.GaussianBC(bc.GaussianBCConfig(ImplicitPolicy), 1, 2), TypeError, UNKNOWN),
+    (
+        lambda: methods.GaussianBC(methods.GaussianBCConfig(ImplicitPolicy), 1, 2),
+        TypeError,
+        UNKNOWN,
+    ),
     (lambda: imitation_loss(ImplicitPolicy(1, 2), OBS, X), TypeError, UNKNOWN),
     (
         lambda: methods.BEAR(bear.BEARConfig(policy=DiracPolicy), 1, 2),

@@ -50,7 +50,7 @@ def few(batch_size: int) -> Iterator[Batch]:
 
 def trained(source=None, done=None) -> None:
     source = InMemory(ROWS) if source is None else source
-    agent = methods.GaussianBC(bc.GaussianBCConfig(steps=3), 1, 2)
+    agent = methods.GaussianBC(methods.GaussianBCConfig(steps=3), 1, 2)
     for _ in fit(agent, source, done):
         pass
 

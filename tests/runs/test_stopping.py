@@ -13,8 +13,7 @@ import pytest
 import torch
 from runs.plane_runs import SETUP, toy
 
-from diffteach import plane, runs
-from diffteach.methods import bc
+from diffteach import methods, plane, runs
 from diffteach.types import Batch, Metrics, Stage
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("plane_runs.py"))]
@@ -79,7 +78,7 @@ class Poisoned:
     """Gaussian cloning whose weights and loss are spoilt in step 250."""
 
     def __init__(self, *settings) -> None:
-        self.clone, self.count = bc.GaussianBC(*settings), 0
+        self.clone, self.count = methods.GaussianBC(*settings), 0
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -98,7 +97,7 @@ class Poisoned:
 
 
 def test_divergence_names_the_loss_and_keeps_the_last_good_state(tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(plane.METHODS, "poisoned", (Poisoned, bc.GaussianBCConfig()))
+    monkeypatch.setitem(plane.METHODS, "poisoned", (Poisoned, methods.GaussianBCConfig()))
     setup = replace(SETUP, method="poisoned", changes={"steps": 1000})
     said = r"loss became nan at step 250 of stage .*; the last good state, of step 200 of 1000,"
     with pytest.raises(FloatingPointError, match=said):
