@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 IQL_REWARDS: Mapping[str, str] = {"locomotion": "iql_locomotion", "antmaze": "iql_antmaze"}
 """Rewards by family of IQL, and of SRPO, IDQL and QGPO after it; raw elsewhere."""
@@ -52,6 +53,25 @@ DTQL_TASKS: Mapping[tuple[str, str, str], DTQLTask] = {
     ("kitchen", "kitchen", "mixed"): DTQLTask(3e-4, 200, anneal=True, epochs=500),
 }
 """Official code of DTQL; v0 and v2 of AntMaze have the same values."""
+
+
+def at_task(config: Any, row: DTQLTask, models: tuple[str, ...]) -> Any:
+    """DTQL's or DQL-KL's settings with those of a row; `models` names its diffusion models."""
+    critic = config.critic
+    q = replace(critic.q, anneal=row.anneal)
+    learned = {
+        name: replace(getattr(config, name), lr=row.lr, anneal=row.anneal) for name in models
+    }
+    return replace(
+        config,
+        **learned,
+        alpha=row.alpha,
+        critic=replace(critic, q=q, expectile=row.expectile),
+        lr=row.lr,
+        anneal=row.anneal,
+        steps=1000 * row.epochs,
+        batch_size=row.batch_size,
+    )
 
 
 def episodes(family: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,13 +14,15 @@ from torch import Tensor
 from diffteach.behaviour import VAEConfig
 from diffteach.checks import check_between, check_kind, check_obs, check_space
 from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.data.names import task
 from diffteach.nets import CVAE, Critics, Learner, Mish, Perturbation, ema_update, seeded
 from diffteach.objectives import soft_clipped
 from diffteach.sampling import best_of
 from diffteach.schedule import check_count
 from diffteach.seeds import named_seed
+from diffteach.tables import episodes
 from diffteach.train import named_generator
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ PLANE = BCQConfig(
     steps=1000,
     batch_size=128,
 )
+
+
+def paper(name: str) -> Recipe:
+    """The same settings on every data set, rewards as recorded."""
+    return Recipe(PAPER, episodes=episodes(task(name).family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper}
 
 
 class BCQ:

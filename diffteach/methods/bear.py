@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from diffteach.checks import (
     check_space,
 )
 from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.data.names import task
 from diffteach.nets import (
     CVAE,
     Critics,
@@ -34,8 +35,9 @@ from diffteach.objectives import mmd, soft_clipped
 from diffteach.sampling import best_of
 from diffteach.schedule import check_count, check_positive
 from diffteach.seeds import named_seed
+from diffteach.tables import episodes
 from diffteach.train import named_generator, normal
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,14 @@ PLANE = BEARConfig(
     steps=800,
     batch_size=64,
 )
+
+
+def paper(name: str) -> Recipe:
+    """The same settings on every data set, rewards as recorded."""
+    return Recipe(PAPER, episodes=episodes(task(name).family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper}
 
 
 class BEAR:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,19 +21,21 @@ from diffteach.checks import (
     check_space,
 )
 from diffteach.critics import DoubleQConfig, KnownQ, mean_size, softmax_choice
+from diffteach.data.names import task
 from diffteach.nets import Critics, Mish, MLPDenoiser, PlaneDenoiser, at, ema_update
 from diffteach.objectives import denoising_loss, unit_weight
 from diffteach.sampling import ancestral, initial_noise
 from diffteach.schedule import Discrete, check_count, cosine_betas, vp_betas
+from diffteach.tables import episodes
 from diffteach.train import Counter, named_generator
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
+
+CRITIC = DoubleQConfig(max_norm=1.0, network=partial(Critics, depth=3, activation=Mish))
 
 
 @dataclass(frozen=True)
 class DiffusionQLConfig:
-    """Settings of `DiffusionQL`; the defaults are the paper's on halfcheetah-medium and
-    walker2d-medium (App. D, Table 5).
-    """
+    """Settings of `DiffusionQL`; the defaults are the paper's on walker2d-medium (App. D)."""
 
     eta: float | int = 1.0
     """greed: multiplies -Q/mean|Q| against the denoising loss (Eq. 3); 0.005 to 4.5 by task"""
@@ -39,9 +43,7 @@ class DiffusionQLConfig:
         Discrete(vp_betas(5)), network=MLPDenoiser, lr=3e-4, anneal=False, max_norm=1.0
     )
     """the diffusion model that is the policy; gradients are cut to 1 to 10 by task"""
-    critic: DoubleQConfig | KnownQ = DoubleQConfig(
-        max_norm=1.0, network=partial(Critics, depth=3, activation=Mish)
-    )
+    critic: DoubleQConfig | KnownQ = CRITIC
     """twin critics"""
     backups: int = 1
     """next actions per state; with more, each slow critic counts its best (10: "max_q_backup")"""
@@ -85,6 +87,65 @@ PLANE = DiffusionQLConfig(
     steps=500,
     batch_size=128,
 )
+
+
+class TaskRow(NamedTuple):
+    """What the paper sets by task."""
+
+    max_norm: float
+    """longest gradient, of policy and critics ("gn")"""
+    eta: float = 1.0
+    backups: int = 1
+    """10 where "max_q_backup" is on"""
+    lr: float = 3e-4
+    """the policy's; the critics' stays 3e-4"""
+    epochs: int = 1000
+    """of 1,000 steps"""
+
+
+TASKS: Mapping[tuple[str, str, str], TaskRow] = {
+    ("locomotion", "halfcheetah", "medium"): TaskRow(9, epochs=2000),
+    ("locomotion", "halfcheetah", "medium-replay"): TaskRow(2, epochs=2000),
+    ("locomotion", "halfcheetah", "medium-expert"): TaskRow(7, epochs=2000),
+    ("locomotion", "hopper", "medium"): TaskRow(9, epochs=2000),
+    ("locomotion", "hopper", "medium-replay"): TaskRow(4, epochs=2000),
+    ("locomotion", "hopper", "medium-expert"): TaskRow(5, epochs=2000),
+    ("locomotion", "walker2d", "medium"): TaskRow(1, epochs=2000),
+    ("locomotion", "walker2d", "medium-replay"): TaskRow(4, epochs=2000),
+    ("locomotion", "walker2d", "medium-expert"): TaskRow(5, epochs=2000),
+    ("antmaze", "umaze", ""): TaskRow(2, 0.5),
+    ("antmaze", "umaze", "diverse"): TaskRow(3, 2, 10),
+    ("antmaze", "medium", "play"): TaskRow(2, 2, 10, lr=1e-3),
+    ("antmaze", "medium", "diverse"): TaskRow(1, 3, 10),
+    ("antmaze", "large", "play"): TaskRow(10, 4.5, 10),
+    ("antmaze", "large", "diverse"): TaskRow(7, 3.5, 10),
+    ("adroit", "pen", "human"): TaskRow(7, 0.15, lr=3e-5),
+    ("adroit", "pen", "cloned"): TaskRow(8, 0.1, lr=3e-5),
+    ("kitchen", "kitchen", "complete"): TaskRow(9, 0.005, epochs=250),
+    ("kitchen", "kitchen", "partial"): TaskRow(10, 0.005),
+    ("kitchen", "kitchen", "mixed"): TaskRow(10, 0.005),
+}
+"""Official code; its AntMaze is v0. Its scores are of checkpoints chosen by evaluation or by the
+denoising loss, not of the last."""
+REWARDS = {"antmaze": "cql_antmaze", "adroit": "standardised"}
+
+
+def paper(name: str) -> Recipe:
+    """Settings for a data set by the official table, which is the paper's."""
+    config, where = PAPER, task(name)
+    if row := TASKS.get(where):
+        config = replace(
+            config,
+            eta=row.eta,
+            policy=replace(config.policy, lr=row.lr, max_norm=row.max_norm),
+            critic=replace(CRITIC, max_norm=row.max_norm),
+            backups=row.backups,
+            steps=1000 * row.epochs,
+        )
+    return Recipe(config, REWARDS.get(where.family, "raw"), episodes=episodes(where.family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper, "official": paper}
 
 
 class DiffusionQL:

@@ -5,7 +5,7 @@ The KL of Diff-Instruct, VSD and DMD: a second diffusion model, the fake score, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diffteach.behaviour import Behaviour, BehaviourConfig, KnownBehaviour
 from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ, softmax_choice
+from diffteach.data.names import task
 from diffteach.nets import (
     Critics,
     DTQLDenoiser,
@@ -38,8 +39,9 @@ from diffteach.objectives import (
 )
 from diffteach.schedule import EDM, check_count
 from diffteach.seeds import named_seed
+from diffteach.tables import DTQL_TASKS, at_task, episodes
 from diffteach.train import Counter, named_generator, noise_stream, normal
-from diffteach.types import Batch, Denoise, Metrics, Schedule, Stage
+from diffteach.types import Batch, Denoise, Metrics, Recipe, Schedule, Stage
 
 
 def kl_pull(
@@ -100,7 +102,8 @@ class DQLKLConfig:
     anneal: bool = False
     """a cosine takes the policy's rate to 0 over all steps"""
     pretrain_steps: int = 50_000
-    """steps of critic and behaviour before the policy joins"""
+    """steps of critic and behaviour before the policy joins; their cosines count these too and the
+    slow critics follow, whereas the official code's begin with the policy"""
     inherit: bool = True
     """fake score and implicit policy start from the behaviour that pretraining made; a policy of
     another kind, a known behaviour and a run without pretraining have nothing to take over"""
@@ -143,6 +146,21 @@ PLANE = DQLKLConfig(
     batch_size=256,
     candidates=1,
 )
+
+
+def recipe(config: DQLKLConfig, name: str) -> Recipe:
+    """Settings for a data set by DTQL's table, as in the official code."""
+    where = task(name)
+    if row := DTQL_TASKS.get(where):
+        config = at_task(config, row, ("behaviour", "fake"))
+    reward = "iql_antmaze" if where.family == "antmaze" else "raw"
+    return Recipe(config, reward, episodes=episodes(where.family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {
+    "paper": partial(recipe, PAPER),
+    "official": partial(recipe, OFFICIAL),
+}
 
 
 def check_heir(name: str, heir: nn.Module, source: nn.Module) -> None:

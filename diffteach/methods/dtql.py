@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour, schedule_of
 from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ, softmax_choice
+from diffteach.data.names import task
 from diffteach.nets import (
     Critics,
     DTQLDenoiser,
@@ -28,8 +29,9 @@ from diffteach.nets import (
 from diffteach.objectives import edm_weight, trust_region_loss, unit_weight
 from diffteach.schedule import EDM, check_count
 from diffteach.seeds import named_seed
+from diffteach.tables import DTQL_TASKS, at_task, episodes
 from diffteach.train import named_generator, noise_stream, normal
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class DTQLConfig:
     anneal: bool = False
     """a cosine takes the policy's rate to 0 over all steps"""
     pretrain_steps: int = 50_000
-    """steps of critic and behaviour before the policy joins"""
+    """steps of critic and behaviour before the policy joins; their cosines count these too and the
+    slow critics follow, whereas the official code's begin with the policy"""
     steps: int = 1_000_000
     """steps of all three together"""
     batch_size: int = 256
@@ -101,6 +104,21 @@ PLANE = DTQLConfig(
     batch_size=256,
     candidates=1,
 )
+
+
+def recipe(config: DTQLConfig, name: str) -> Recipe:
+    """Settings for a data set by the official table; paper and code share it."""
+    where = task(name)
+    if row := DTQL_TASKS.get(where):
+        config = replace(at_task(config, row, ("behaviour",)), gamma=row.gamma)
+    reward = "iql_antmaze" if where.family == "antmaze" else "raw"
+    return Recipe(config, reward, episodes=episodes(where.family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {
+    "paper": partial(recipe, PAPER),
+    "official": partial(recipe, OFFICIAL),
+}
 
 
 class DTQL:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
 from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, KnownQ
+from diffteach.data.names import task
 from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, seeded
 from diffteach.objectives import contrastive_energy_loss
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, guided
 from diffteach.seeds import named_seed
+from diffteach.tables import IQL_REWARDS
 from diffteach.train import Stream, named_generator, noise_stream
-from diffteach.types import Batch, Metrics, QFunction, Stage
+from diffteach.types import Batch, Metrics, QFunction, Recipe, Stage
 
 Energy = Callable[[Tensor, Tensor], Tensor]
 
@@ -118,6 +120,16 @@ PLANE = QGPOConfig(
     behaviour_batch=512,
     batch_size=64,
 )
+
+
+def paper(name: str) -> Recipe:
+    """Settings for a data set; `scale`, which the paper tunes between 0 and 10, is left at 1."""
+    family = task(name).family
+    config = replace(PAPER, supports=32) if family == "antmaze" else PAPER
+    return Recipe(config, IQL_REWARDS.get(family, "raw"), episodes=10)
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper, "official": paper}
 
 
 class Bank:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,7 +38,7 @@ from diffteach.sampling import best_of, initial_noise, sample
 from diffteach.schedule import VP, Discrete, check_count, check_positive, perturb, relax_betas
 from diffteach.seeds import named_seed
 from diffteach.train import Counter, named_generator, normal
-from diffteach.types import Batch, Metrics, QFunction, Stage
+from diffteach.types import Batch, Metrics, QFunction, Recipe, Stage
 
 
 def mean_one_rows(
@@ -173,6 +173,17 @@ PLANE = replace(
     target_rate=0.02,
     steps=1000,
 )
+
+
+def recipe(config: SDACConfig, name: str) -> Recipe:
+    """The same settings everywhere; it learns from data, too, though it is made to act."""
+    return Recipe(config, episodes=20)
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {
+    "paper": partial(recipe, PAPER),
+    "official": partial(recipe, OFFICIAL),
+}
 
 
 class SDAC:

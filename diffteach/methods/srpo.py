@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour, Weight, schedule_of
 from diffteach.checks import check_kind, check_obs, check_space
 from diffteach.critics import DoubleQConfig, ExpectileConfig, KnownQ
+from diffteach.data.names import task
 from diffteach.nets import (
     Critics,
     DiracPolicy,
@@ -27,8 +28,9 @@ from diffteach.nets import (
 from diffteach.objectives import score_regularization_grad, variance_weight
 from diffteach.schedule import VP, check_positive
 from diffteach.seeds import named_seed
+from diffteach.tables import IQL_EXPECTILES, IQL_REWARDS
 from diffteach.train import named_generator, noise_stream, normal
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,46 @@ PLANE = SRPOConfig(
     policy_steps=600,
     behaviour_batch=256,
 )
+
+
+BETAS: Mapping[tuple[str, str, str], float] = {
+    ("locomotion", "halfcheetah", "medium"): 0.2,
+    ("locomotion", "halfcheetah", "medium-replay"): 0.2,
+    ("locomotion", "halfcheetah", "medium-expert"): 0.01,
+    ("locomotion", "hopper", "medium"): 0.05,
+    ("locomotion", "hopper", "medium-replay"): 0.2,
+    ("locomotion", "hopper", "medium-expert"): 0.01,
+    ("locomotion", "walker2d", "medium"): 0.05,
+    ("locomotion", "walker2d", "medium-replay"): 0.5,
+    ("locomotion", "walker2d", "medium-expert"): 0.1,
+    ("antmaze", "umaze", ""): 0.02,
+    ("antmaze", "umaze", "diverse"): 0.04,
+    ("antmaze", "medium", "play"): 0.08,
+    ("antmaze", "medium", "diverse"): 0.05,
+    ("antmaze", "large", "play"): 0.06,
+    ("antmaze", "large", "diverse"): 0.05,
+}
+"""Table 2, and the official code's."""
+
+
+def recipe(config: SRPOConfig, name: str) -> Recipe:
+    """Settings for a data set: beta by task, a deeper policy and steered gradients on AntMaze."""
+    where = task(name)
+    config = replace(config, beta=BETAS.get(where, config.beta))
+    if where.family == "antmaze" and isinstance(config.critic, ExpectileConfig):
+        config = replace(
+            config,
+            normalize_q_grad=True,
+            policy=partial(DiracPolicy, depth=4),
+            critic=replace(config.critic, expectile=IQL_EXPECTILES["antmaze"]),
+        )
+    return Recipe(config, IQL_REWARDS.get(where.family, "raw"), episodes=20)
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {
+    "paper": partial(recipe, PAPER),
+    "official": partial(recipe, OFFICIAL),
+}
 
 
 class SRPO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from diffteach.checks import (
     check_space,
 )
 from diffteach.critics import DoubleQConfig, KnownQ, mean_size
+from diffteach.data.names import task
 from diffteach.nets import (
     Critics,
     DiracPolicy,
@@ -32,8 +33,9 @@ from diffteach.nets import (
 )
 from diffteach.schedule import check_count, check_positive
 from diffteach.seeds import named_seed
+from diffteach.tables import episodes
 from diffteach.train import Counter, named_generator, normal
-from diffteach.types import Batch, Metrics, Stage
+from diffteach.types import Batch, Metrics, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,14 @@ PLANE = TD3BCConfig(
     lr=3e-3,
     steps=1000,
 )
+
+
+def paper(name: str) -> Recipe:
+    """The same settings on every data set, observations standardised (Sec. 5)."""
+    return Recipe(PAPER, standardise=True, episodes=episodes(task(name).family))
+
+
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper, "official": paper}
 
 
 class TD3BC:
