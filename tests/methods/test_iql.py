@@ -46,7 +46,7 @@ def test_values_of_a_one_state_bandit(endless) -> None:
     tau, discount = 0.7, 0.5
     act = torch.tensor([[-0.5, 0.0], [0.5, 0.0]]).repeat(64, 1)
     rew = torch.tensor([0.0, 1.0]).repeat(64)
-    q = DoubleQConfig(discount, lr=0.01, target_rate=0.1, network=partial(Critics, width=32))
+    q = DoubleQConfig(discount, 0.01, True, target_rate=0.1, network=partial(Critics, width=32))
     config = replace(
         TINY, critic=ExpectileConfig(tau, q, partial(Value, width=32)), steps=500, batch_size=128
     )
