@@ -30,6 +30,7 @@ from diffteach.methods import (
     iql,
     qgpo,
     sdac,
+    sfbc,
     srpo,
     td3bc,
 )
@@ -56,6 +57,7 @@ METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
     "iql": (iql.IQL, iql.PLANE),
     "qgpo": (qgpo.QGPO, qgpo.PLANE),
     "sdac": (sdac.SDAC, sdac.PLANE),
+    "sfbc": (sfbc.SfBC, sfbc.PLANE),
     "srpo": (srpo.SRPO, srpo.PLANE),
     "td3bc": (td3bc.TD3BC, td3bc.PLANE),
 }

@@ -120,7 +120,7 @@ def paper(name: str) -> Recipe:
     return Recipe(config, "cql_antmaze" if family == "antmaze" else "raw")
 
 
-RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper}
+RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper, "official": paper}
 
 
 class EDP:

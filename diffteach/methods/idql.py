@@ -18,6 +18,7 @@ from diffteach.data.names import task
 from diffteach.nets import Critics, Fourier, Mish, PlaneDenoiser, ResNetDenoiser, at, ema_update
 from diffteach.sampling import best_of, initial_noise, sample, softmax_of
 from diffteach.schedule import Discrete, check_count, cosine_betas, vp_betas
+from diffteach.tables import IQL_EXPECTILES, IQL_REWARDS
 from diffteach.train import named_generator
 from diffteach.types import Batch, Denoise, Metrics, Recipe, Schedule, Stage
 
@@ -128,15 +129,13 @@ PLANE = IDQLConfig(
     critic_steps=500,
     behaviour_batch=256,
 )
-REWARDS = {"locomotion": "iql_locomotion", "antmaze": "iql_antmaze"}
 
 
 def recipe(config: IDQLConfig, name: str) -> Recipe:
     """Settings for a data set: the expectile and the rewards of IQL, 50 episodes."""
     family = task(name).family
-    if family == "antmaze":
-        config = replace(config, critic=replace(config.critic, expectile=0.9))
-    return Recipe(config, REWARDS.get(family, "raw"), episodes=50)
+    critic = replace(config.critic, expectile=IQL_EXPECTILES.get(family, 0.7))
+    return Recipe(replace(config, critic=critic), IQL_REWARDS.get(family, "raw"), episodes=50)
 
 
 RECIPES: Mapping[str, Callable[[str], Recipe]] = {
