@@ -70,7 +70,9 @@ def _walk(env: Any, now: list[float], act: Act, limit: int) -> tuple[Episode, li
     return Episode(parts, np.array(actions), np.array(rewards), over, truncations), now
 
 
-def _piloted(pilot: Controller, share: float, noise: float, generator: np.random.Generator) -> Act:
+def _piloted(
+    pilot: Controller, share: float | int, noise: float | int, generator: np.random.Generator
+) -> Act:
     """The pilot's force, times a share of it once it is clipped, and Gaussian noise."""
 
     def act(now: list[float], goal: Point) -> Array:

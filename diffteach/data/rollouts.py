@@ -74,14 +74,14 @@ def _episode(env: Any, obs: Array, act: Callable[[Array], Array], limit: int) ->
 
 
 def _play(
-    env: Any, policy: Callable[[Array], Array], noises: Sequence[float], steps: int, seed: int
+    env: Any, policy: Callable[[Array], Array], noises: Sequence[float | int], steps: int, seed: int
 ) -> Iterator[Episode]:
     generator = np.random.default_rng(seed)
     env.reset(seed=seed)
     for k, noise in enumerate(noises):
         left = steps // len(noises) + (k < steps % len(noises))
 
-        def act(obs: Array, noise: float = noise) -> Array:
+        def act(obs: Array, noise: float | int = noise) -> Array:
             mean = policy(obs)
             return mean.clip(-1, 1) + noise * generator.standard_normal(mean.shape)
 
@@ -92,7 +92,7 @@ def _play(
 
 
 def rollouts(
-    robot: str, policy: Path, noises: Sequence[float], steps: int, seed: int, root: Path
+    robot: str, policy: Path, noises: Sequence[float | int], steps: int, seed: int, root: Path
 ) -> Path:
     """Make `diffteach/ROBOT/noisy-v0` from a policy's file; returns its folder.
 

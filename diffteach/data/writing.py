@@ -57,7 +57,7 @@ class About:
     """gymnasium's EnvSpec of the environment that was acted in; None if nobody knows"""
     eval_env: Any = None
     """gymnasium's EnvSpec of the environment for evaluation; None is `env`"""
-    scores: tuple[float, float] | None = None
+    scores: tuple[float | int, float | int] | None = None
     """returns that count as 0 and 100 percent"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """further entries, as in `{"seed": 0}`; `act_limit` scales the actions that are loaded"""
