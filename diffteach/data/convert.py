@@ -29,7 +29,7 @@ def _filled(episode: hdf5.Episode) -> Episode:
     )
 
 
-def _box(column: Any, bound: float) -> Any:
+def _box(column: Any, bound: float | int) -> Any:
     from gymnasium.spaces import Box
 
     kind = np.float64 if column.dtype == np.float64 else np.float32
