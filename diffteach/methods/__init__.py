@@ -8,6 +8,7 @@ from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
 from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
 from diffteach.methods.edp import EDP, EDPConfig
+from diffteach.methods.fql import FQL, FQLConfig
 from diffteach.methods.gaussian_bc import GaussianBC, GaussianBCConfig
 from diffteach.methods.idql import IDQL, IDQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
@@ -18,6 +19,8 @@ from diffteach.methods.srpo import SRPO, SRPOConfig
 from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "FQL",
+    "FQLConfig",
     "SfBC",
     "SfBCConfig",
     "SDAC",

@@ -9,6 +9,7 @@ from diffteach.nets.denoisers import (
     at,
     precondition,
 )
+from diffteach.nets.flows import StepPolicy, Velocity
 from diffteach.nets.layers import (
     Activation,
     Dropout,
@@ -60,8 +61,10 @@ __all__ = [
     "Policy",
     "ResNetDenoiser",
     "Sinusoidal",
+    "StepPolicy",
     "TanhGaussianPolicy",
     "Value",
+    "Velocity",
     "at",
     "check_imitates",
     "descend",
