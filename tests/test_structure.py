@@ -28,6 +28,7 @@ FLOORS = {
     "data": 2,
     "train": 2,
     "checkpoint": 2,
+    "bank": 3,
     "objectives": 3,
     "tables": 3,
     "sampling": 3,

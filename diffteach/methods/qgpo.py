@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffteach.bank import Bank, lots
 from diffteach.behaviour import BehaviourConfig, KnownBehaviour
 from diffteach.checks import check_kind, check_not_negative, check_obs, check_space
 from diffteach.critics import DoubleQConfig, KnownQ
@@ -21,7 +21,7 @@ from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, guided
 from diffteach.seeds import named_seed
 from diffteach.tables import IQL_REWARDS
-from diffteach.train import Stream, named_generator, noise_stream
+from diffteach.train import named_generator, noise_stream
 from diffteach.types import Batch, Metrics, QFunction, Recipe, Stage
 
 Energy = Callable[[Tensor, Tensor], Tensor]
@@ -132,43 +132,6 @@ def paper(name: str) -> Recipe:
 RECIPES: Mapping[str, Callable[[str], Recipe]] = {"paper": paper, "official": paper}
 
 
-class Bank:
-    """Transitions with actions of the behaviour at both of their states, filled batch by batch."""
-
-    def __init__(self, *columns: Tensor) -> None:
-        self.columns, self.filled = columns, 0
-
-    def put(self, *columns: Tensor) -> None:
-        """Appends rows; where no room is left, it starts anew and the old rows are gone.
-
-        So a second `fit` replaces the supports of the first by those of the behaviour it trained.
-        """
-        first = self.filled if self.filled + len(columns[0]) <= len(self.columns[0]) else 0
-        rows = slice(first, first + len(columns[0]))
-        for mine, new in zip(self.columns, columns, strict=True):
-            mine[rows] = new
-        self.filled = rows.stop
-
-    def take(self, share: Float[Tensor, " B"]) -> list[Tensor]:
-        """Rows at shares in [0, 1) of what is there; ValueError while that is nothing."""
-        if not self.filled:
-            raise ValueError("support_steps must be at least 1 for critic and energy, got 0")
-        row = (share * self.filled).long()
-        return [column[row] for column in self.columns]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All rows, and how many are filled."""
-        return {"columns": list(self.columns), "filled": self.filled}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Holds the stored rows; ValueError for rows of another shape."""
-        self.filled = state_dict["filled"]
-        for mine, stored in zip(self.columns, state_dict["columns"], strict=True):
-            if mine.shape != stored.shape:
-                raise ValueError(f"the bank has shape {mine.shape}, got {stored.shape}")
-            mine.copy_(stored)
-
-
 class QGPO:
     """Four stages: behaviour, its supports, critic, energy; acts by one guided reverse flow."""
 
@@ -196,7 +159,7 @@ class QGPO:
         rows = config.support_steps * config.behaviour_batch
         shapes = ((obs_dim,), (act_dim,), (), (obs_dim,), (), *[(config.supports, act_dim)] * 2)
         self.bank = Bank(*(torch.zeros(rows, *shape, device=device) for shape in shapes))
-        self.lots = Stream(_shares, "bank", seed, device)
+        self.lots = lots(seed, device)
         self.noise = noise_stream(
             self.schedule.sample_time, act_dim, "energy", seed, device, config.supports
         )
@@ -278,7 +241,3 @@ class QGPO:
         return self.draw(obs, self.config.scale, self.chance)
 
     explore = act
-
-
-def _shares(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    return (torch.rand(n, generator=generator, device=generator.device),)

@@ -38,7 +38,7 @@ CASES = [
     (lambda: QGPOConfig(target_beta=-1), "target_beta must be positive, got -1"),
     (lambda: QGPOConfig(supports=1), "supports must be at least 2, got 1"),
     (lambda: QGPOConfig(scale=-0.5), "scale must be finite and not negative, got -0.5"),
-    (unsupported, "support_steps must be at least 1 for critic and energy, got 0"),
+    (unsupported, "support_steps must be at least 1 for the stages after it, got 0"),
     (lambda: DQLKLConfig(candidates=0), "candidates must be at least 1, got 0"),
     (
         lambda: DQLKLConfig(fake=BehaviourConfig(VP())),
