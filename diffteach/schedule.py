@@ -56,9 +56,13 @@ class VP:
     """
 
     beta_min: float | int = 0.1
+    """rate of noise at t = 0"""
     beta_max: float | int = 20.0
+    """rate of noise at t = 1"""
     t_min: float | int = 1e-3
+    """least time of training"""
     t_max: float | int = 1.0
+    """greatest time"""
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
@@ -103,8 +107,11 @@ class EDM:
     """
 
     sigma_min: float | int = 0.002
+    """least noise level"""
     sigma_max: float | int = 80.0
+    """greatest noise level"""
     sigma_data: float | int = 0.5
+    """standard deviation of the data, by which weights and networks are scaled"""
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
@@ -147,7 +154,9 @@ class Discrete:
     """
 
     betas: Float[Tensor, " T"]
+    """share of the variance that each step renews"""
     alpha_bar: Float[Tensor, " T"] = field(init=False, repr=False)
+    """share of the signal's variance that is left after each step"""
     noise_bar: Float[Tensor, " T"] = field(init=False, repr=False)
     """1 - alpha_bar, of which float32 would lose four digits at the first levels of many"""
 

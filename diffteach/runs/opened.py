@@ -73,7 +73,7 @@ def built(about: dict[str, Any], device: torch.device) -> Opened:
         config, sizes["obs"], sizes["act"], about["act_limit"], setup.seed, device
     )
     mean, std = (torch.tensor(about[name], device=device) for name in ("mean", "std"))
-    env = None if about["env"] is None else EnvSpec(**about["env"])
+    env = about["env"] and EnvSpec(**{**about["env"], "keys": tuple(about["env"]["keys"])})
     scores = None if about["scores"] is None else tuple(about["scores"])
     return Opened(agent, mean, std, env, scores, about["act_limit"], about["episodes"])
 

@@ -121,6 +121,10 @@ def _replaced(config: Any, path: list[str], value: Any) -> Any:
 
 
 def with_steps(config: Any, steps: int) -> Any:
-    """Settings whose every stage takes `steps` gradient steps: the fields that end in "steps"."""
-    told = {f.name: steps for f in fields(config) if f.name.endswith("steps")}
+    """Settings whose every stage takes `steps` gradient steps, but for those that are left out.
+
+    They are the fields that end in "steps"; one that is 0 stays so.
+    """
+    names = [f.name for f in fields(config) if f.name.endswith("steps")]
+    told = {name: steps for name in names if getattr(config, name)}
     return replace(config, **told)
