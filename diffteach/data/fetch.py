@@ -181,8 +181,8 @@ def _append(address: str, part: Path, file: File, start: int) -> bool:
 
 
 def _copy(response: HTTPResponse, out: BinaryIO, bar: tqdm) -> None:
-    """Write what arrives; a connection that breaks off ends it quietly."""
-    with bar, suppress(ConnectionError, TimeoutError, HTTPException):
+    """Write what arrives; a connection that breaks off or stalls ends it quietly."""
+    with bar, suppress(ConnectionError, TimeoutError):
         while piece := response.read(PIECE):
             bar.update(out.write(piece))
 

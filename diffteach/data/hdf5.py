@@ -214,7 +214,7 @@ def _columns(episodes: list[Episode]) -> dict[str, Column]:
 def _extend(file: h5py.File, key: str, rows: Column) -> None:
     if key not in file:
         shape = (None, *rows.shape[1:])
-        file.create_dataset(key, data=rows, maxshape=shape, compression="gzip", track_times=False)
+        file.create_dataset(key, data=rows, maxshape=shape, compression="gzip")
         return
     before = len(file[key])
     file[key].resize(before + len(rows), axis=0)

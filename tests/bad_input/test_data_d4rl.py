@@ -59,6 +59,7 @@ FILES = [
     ({"rewards": spoiled(np.nan, 7, 9)}, "rewards of .* finite, but 2 of 20 rows are not, row 7"),
     ({"rewards": spoiled(np.inf, 0)}, "must be finite, but 1 of 20 rows"),
     ({"observations": np.full((N, 3), np.nan)}, "observations of .* but 20 of 20 rows"),
+    ({"actions": np.stack([spoiled(0), spoiled(np.nan, 4)], 1)}, "actions of .* but 1 of 20 rows"),
     ({"terminals": spoiled(0.5, 3)}, "terminals of .* must be 0 or 1"),
     ({"timeouts": spoiled(2, 3)}, "timeouts of .* must be 0 or 1"),
     ({"timeouts": None}, "has no timeouts, and 'x' does not tell .* as in maze2d-umaze-v1"),

@@ -220,6 +220,7 @@ def test_many_episodes_are_written_in_pieces(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setattr(hdf5, "PIECE", 7)
     columns = numbered(50, [], list(range(4, 50, 5)))
     path = stored(tmp_path / "one.hdf5", columns)
+    assert [len(piece) for piece in hdf5._pieces(hdf5.read(path))] == [2] * 5
     hdf5.write(path, hdf5.read(path))  # over the file itself: whole or not at all
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["rewards"][:], columns["rewards"])

@@ -28,6 +28,7 @@ class Server:
     def __init__(self) -> None:
         self.files = {f"/offline_rl/hand_dapg_v1/{FILE}": CONTENT}
         self.cuts: list[int] = []  # bytes that the next answers send before they break off
+        self.stalls: list[float] = []  # seconds that the next answers keep silent at their end
         self.ranges = True
         self.length = True
         self.asked: list[tuple[str, str | None]] = []
@@ -57,6 +58,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             sent = server.cuts.pop(0) if server.cuts else len(content)
             self.wfile.write(content[start : start + sent])
+            sleep(server.stalls.pop(0) if server.stalls else 0)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -107,6 +109,16 @@ def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(
     assert fetch(NAME, root=tmp_path).read_bytes() == CONTENT
     assert [wanted for _, wanted in server.asked] == [None, "bytes=100000-", "bytes=150000-"]
     assert left(tmp_path) == [FILE]
+
+
+def test_a_connection_that_stalls_is_given_up_and_taken_up(
+    server: Server, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "PIECE", 1_000)
+    server.cuts, server.stalls = [100_000], [1.0]
+    assert fetch(NAME, root=tmp_path).read_bytes() == CONTENT
+    assert server.asked[1][1] == "bytes=100000-"
 
 
 def test_a_later_try_takes_up_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
