@@ -19,6 +19,7 @@ def _app() -> SubcommandApp:
     app.command(name="train")(_train)
     app.command(name="eval")(runs.evaluate)
     app.command(name="report")(runs.table)
+    app.command(name="data")(_data)
     return app
 
 
@@ -27,15 +28,28 @@ def _train(arguments: Positional[tuple[str, ...]]) -> None:
     # Only its line in the help: what `train` accepts depends on the method.
 
 
+def _data(arguments: Positional[tuple[str, ...]]) -> Sequence[object]:
+    """Recorded data: list, info, check, fetch, build, convert."""
+    try:
+        from diffteach.cli import data
+    except ModuleNotFoundError as error:
+        text = f"recorded data need the package {error.name}: install diffteach[rl]"
+        raise OSError(text) from None
+    return data.main(arguments)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; what cannot be done is one sentence on standard error and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments == ["--version"]:
         print(version("diffteach"))
         return 0
+    written: Sequence[object] | None
     try:
         if arguments[:1] == ["train"]:
             written = runs.train(arguments[1:])
+        elif arguments[:1] == ["data"]:
+            written = _data(tuple(arguments[1:]))
         else:
             written = _app().cli(prog="diffteach", description=__doc__, args=arguments)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from diffteach.data import names, pointmaze
 from diffteach.data.cache import cached
 from diffteach.data.dataset import Dataset, EnvSpec, digest
 from diffteach.data.views import View, recorded, relabelled, with_goal, with_success
-from diffteach.data.writing import Array, check_id
+from diffteach.data.writing import Array, check_id, make
 from diffteach.types import Batch
 
 REPEATED = "final_observations"  # metadata of sets whose last observations are not known
@@ -62,9 +62,10 @@ def find(name: str, root: Path | None = None) -> Path:
     for place in _roots(root):
         if (place / name / "data" / "metadata.json").is_file():
             return place / name
-    close = difflib.get_close_matches(name, local(root), n=3, cutoff=0.5)
-    hint = f"; there are {', '.join(close)}" if close else ""
-    raise FileNotFoundError(f"no Minari set {name} in {_roots(root)[0]}{hint}")
+    near = names.nearest(name, local(root))
+    raise FileNotFoundError(
+        f"no Minari set {name} in {_roots(root)[0]}: fetch or build it by `diffteach data`{near}"
+    )
 
 
 def metadata(folder: Path) -> Mapping[str, Any]:
@@ -226,3 +227,29 @@ def with_goals(name: str, root: Path | None = None) -> Dataset:
     dataset = _through_cache(folder, f"{name} with goals", convert)
     # An episode pays 1, once, if it succeeds.
     return replace(dataset, scores=(0.0, 1.0))
+
+
+def faults(name: str, root: Path | None = None) -> list[str]:
+    """Sentences on what does not fit in a set that can be loaded; none if all does.
+
+    Compared are the numbers of steps and episodes in its metadata, and the sizes of its
+    environment. Errors as for `load`.
+    """
+    folder = find(name, root)
+    entries, data = metadata(folder), load(name, root)
+    found = []
+    counted = [len(episode.rewards) for episode in episodes(folder, name)]
+    for key, count in (("total_steps", sum(counted)), ("total_episodes", len(counted))):
+        if entries.get(key) != count:
+            found.append(f"{name} says {key} {entries.get(key)}, but has {count}")
+    if data.env is not None:
+        env = make(data.env)
+        spaces = env.observation_space, env.action_space
+        views = [spaces[0][key] for key in data.env.keys] or [spaces[0]]
+        wanted = sum(math.prod(view.shape) for view in views), math.prod(spaces[1].shape)
+        sizes = data.transitions.obs.shape[1], data.transitions.act.shape[1]
+        env.close()
+        for key, have, want in zip(("observations", "actions"), sizes, wanted, strict=True):
+            if have != want:
+                found.append(f"{key} of {name} have {have} entries, those of {data.env.id} {want}")
+    return found

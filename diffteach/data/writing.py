@@ -6,6 +6,8 @@ arrays lie one behind the other, and small equal ones are stored once: Minari re
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -15,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,6 +143,11 @@ def make(env: EnvSpec) -> Any:
     """`gym.make` without its wish for v5: the published scores are those of the v4 environments."""
     import gymnasium as gym
 
+    if env.id.startswith("gymnasium_robotics:"):
+        # On import it warns of the hands' rewards, whatever it is imported for.
+        with contextlib.redirect_stderr(StringIO()):
+            importlib.import_module("gymnasium_robotics")
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
         return gym.make(env.id, **env.kwargs)
@@ -158,8 +165,8 @@ def _counted(episodes: Iterable[Episode], steps: int, name: str) -> Iterator[Epi
             bar.update(len(episode.rewards))
 
 
-def _name_parents(root: Path, folder: Path) -> None:
-    """Minari lists a namespace by a file in its folder."""
+def name_parents(root: Path, folder: Path) -> None:
+    """Minari lists a namespace by a file in its folder: one for each from the set to the root."""
     for parent in folder.parents:
         if parent == root:
             return
@@ -198,7 +205,7 @@ def write(name: str, episodes: Iterable[Episode], steps: int, about: About, root
         (data / "metadata.json").write_text(json.dumps(entries), encoding="utf-8")
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.rename(hidden, folder)
-        _name_parents(root, folder)
+        name_parents(root, folder)
     except OSError as error:
         shutil.rmtree(hidden, ignore_errors=True)
         reason = os.strerror(error.errno) if error.errno else str(error)
