@@ -61,7 +61,7 @@ def load(path: Path | str, name: str | None = None) -> Dataset:
         over = torch.from_numpy(terminals | timeouts).long()
         number = (over.cumsum(0) - over)[:-1][kept]
         ends = number.diff(append=number[-1:] + 1) > 0
-        dropped = f"{timeouts[:-1].sum():,} rows at a time limit"
+        dropped = f"the rows at a time limit ({timeouts[:-1].sum():,})"
         if "timeouts" not in file.columns:
             dropped += f" (counted: the file has no timeouts, the task {time_limit(name)} steps)"
         rule = (
