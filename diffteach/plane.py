@@ -30,6 +30,7 @@ from diffteach.methods import (
     idql,
     iql,
     qgpo,
+    qipo,
     sdac,
     sfbc,
     srpo,
@@ -58,6 +59,7 @@ METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
     "idql": (idql.IDQL, idql.PLANE),
     "iql": (iql.IQL, iql.PLANE),
     "qgpo": (qgpo.QGPO, qgpo.PLANE),
+    "qipo": (qipo.QIPO, qipo.PLANE),
     "sdac": (sdac.SDAC, sdac.PLANE),
     "sfbc": (sfbc.SfBC, sfbc.PLANE),
     "srpo": (srpo.SRPO, srpo.PLANE),
@@ -126,6 +128,7 @@ REGULARISATION: Mapping[str, tuple[str, int]] = {
     "fql": ("alpha", 1),
     "iql": ("beta", -1),
     "qgpo": ("beta", -1),
+    "qipo": ("beta", -1),
     "srpo": ("beta", -1),
     "td3bc": ("alpha", -1),
 }

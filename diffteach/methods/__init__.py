@@ -13,12 +13,15 @@ from diffteach.methods.gaussian_bc import GaussianBC, GaussianBCConfig
 from diffteach.methods.idql import IDQL, IDQLConfig
 from diffteach.methods.iql import IQL, IQLConfig
 from diffteach.methods.qgpo import QGPO, QGPOConfig
+from diffteach.methods.qipo import QIPO, QIPOConfig
 from diffteach.methods.sdac import SDAC, SDACConfig
 from diffteach.methods.sfbc import SfBC, SfBCConfig
 from diffteach.methods.srpo import SRPO, SRPOConfig
 from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "QIPO",
+    "QIPOConfig",
     "FQL",
     "FQLConfig",
     "SfBC",
