@@ -138,6 +138,11 @@ def rssm_loss(
     return weight * (denoise(x_t, t) - target).square().sum(-1)
 
 
+def relative_weight(log_weight: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """exp(log_weight) over its mean: weights of mean 1, whatever constant is added to the logs."""
+    return torch.softmax(log_weight.flatten(), 0).reshape(log_weight.shape) * log_weight.numel()
+
+
 def contrastive_energy_loss(
     energy: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,

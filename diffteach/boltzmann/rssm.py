@@ -16,7 +16,7 @@ from torch import Tensor
 from diffteach.boltzmann.energy import Energy
 from diffteach.boltzmann.learning import DenoiserConfig, Memory, bound
 from diffteach.boltzmann.metrics import effective_sample_size
-from diffteach.objectives import reverse_sampling_target, rssm_loss
+from diffteach.objectives import relative_weight, reverse_sampling_target, rssm_loss
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, perturb, x0_from_eps
 from diffteach.train import Stream
@@ -49,7 +49,7 @@ def raw_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:
 
 def batch_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:
     """Softmax over the batch, times its size: mean 1 (SDAC's "Q normalised within the batch")."""
-    return torch.softmax(log_weight, 0) * len(log_weight)
+    return relative_weight(log_weight)
 
 
 def self_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:

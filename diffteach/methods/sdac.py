@@ -33,7 +33,7 @@ from diffteach.nets import (
     ema_update,
     seeded,
 )
-from diffteach.objectives import reverse_sampling_target, rssm_loss
+from diffteach.objectives import relative_weight, reverse_sampling_target, rssm_loss
 from diffteach.sampling import best_of, initial_noise, sample
 from diffteach.schedule import VP, Discrete, check_count, check_positive, perturb, relax_betas
 from diffteach.seeds import named_seed
@@ -45,7 +45,7 @@ def mean_one_rows(
     log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
 ) -> Float[Tensor, " B"]:
     """exp(Q/lambda) of a row over its mean in the batch: exact where all rows are of one state."""
-    return torch.softmax(log_weight, 0) * len(log_weight)
+    return relative_weight(log_weight)
 
 
 def batch_rows(
@@ -58,7 +58,7 @@ def batch_rows(
     """
     std, mean = torch.std_mean(log_weight, correction=0)
     z = (log_weight - mean) / std.clamp_min(1e-12)
-    return mean_one_rows(z.clamp(-3, 3) / temperature, temperature)
+    return relative_weight(z.clamp(-3, 3) / temperature)
 
 
 def unit_rows(

@@ -107,7 +107,9 @@ class PlaneDenoiser(nn.Module):
 class MLPDenoiser(nn.Module):
     """Mish MLP on (x_t, obs, embedded level) that predicts eps (Diffusion-QL, SDAC).
 
-    `data_scale` is unused: the network sees points as they are.
+    The level's embedding is Diffusion-QL's; SDAC's code has frequencies 1e4^(-k/half), features
+    over sqrt(dim) and another initialisation. `data_scale` is unused: the network sees points as
+    they are.
     """
 
     def __init__(
