@@ -6,6 +6,7 @@ import argparse
 import json
 import platform
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks import library, panels, samplers, screen
@@ -20,9 +21,12 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "panels": panels.panels,
     "page": screen.pages,
     "lab": screen.jupyterlab,
+}
+LONG: dict[str, Callable[[], Iterator[Row]]] = {
+    "samplers-long": samplers.toys,
+    "lab-long": partial(screen.jupyterlab, screen.LESSONS),
     "notebooks": library.notebooks,
 }
-LONG: dict[str, Callable[[], Iterator[Row]]] = {"samplers-long": samplers.toys}
 """measured only when they are named"""
 
 
