@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 2000
 # Paths in recipes are relative, and a busy machine must not be made busier: the order is ours.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help lab pages test test-all check bench clean browser
+.PHONY: help lab pages test test-all check bench bench-offline clean browser
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-all   the slow ones too"
 	@echo "make check      format, lint, types, notebooks without outputs, fast tests"
 	@echo "make bench      measure what the documentation claims"
+	@echo "make bench-offline  train on the sets built here: hours, stopped and resumed at will"
 	@echo "make clean      remove caches and builds; the environment stays"
 
 # --- the environment ---------------------------------------------------------------------------
@@ -131,6 +132,9 @@ check: $(VENV)/.test
 
 bench: $(VENV)/.test browser
 	$(BIN)/python -m benchmarks
+
+bench-offline: $(VENV)/.test
+	$(BIN)/python -m benchmarks.offline
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis test-results

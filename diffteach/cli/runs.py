@@ -66,6 +66,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Options, Setup, Any]:
         runpy.run_path(str(options.plugin))
     setup = Setup(options.method, options.data, options.preset, seed=options.seed)
     config = base(setup).config
+    if options.steps is not None:
+        config = runs.with_steps(config, options.steps)
     # Settings have a prefix, since some are called as an option is: --config.steps is one stage's.
     plain_options = Annotated[Options, arg(name="")]
     kind = make_dataclass("Whole", [("options", plain_options), ("config", type(config))])
@@ -92,10 +94,7 @@ def train(arguments: Sequence[str]) -> list[Path]:
     that they have for this set.
     """
     options, setup, config = _parsed(arguments)
-    original = base(setup).config
-    if options.steps is not None:
-        config = runs.with_steps(config, options.steps)
-    setup = replace(setup, changes=runs.changes(original, config))
+    setup = replace(setup, changes=runs.changes(base(setup).config, config))
     episodes = data.load(options.data, file=options.file, clip=options.clip)
     out = options.out or _folder(options)
     # A scheduler's polite end is handled as Ctrl-C is: after a whole step, with a checkpoint.

@@ -109,6 +109,13 @@ def test_what_cannot_be_done_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_stages_own_steps_go_before_those_of_all(tmp_path) -> None:
+    arguments = ["train", "srpo", "--data", FOUR, "--steps", "3", "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--config.policy-steps", "5", "--evaluations", "0"]) == 0
+    (*_, last) = runs.Folder(tmp_path / "run").read("metrics")
+    assert (last["total"], last["step"]) == ("11", "5")
+
+
 def test_a_value_that_a_setting_refuses_is_said(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["train", "srpo", "--data", FOUR, "--config.beta", "-1"])
