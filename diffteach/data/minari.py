@@ -184,6 +184,12 @@ def _through_cache(folder: Path, view: str, convert: Callable[[], Dataset]) -> D
     return cached(sources, view, convert)
 
 
+def _in_parts(folder: Path) -> bool:
+    """Whether observations are dicts; their space may be left to the environment."""
+    text = metadata(folder).get("observation_space")
+    return text is None or json.loads(text).get("type") == "Dict"
+
+
 def load(name: str, root: Path | None = None) -> Dataset:
     """A Minari set below `root` (by default Minari's own place) or among the toys.
 
@@ -196,10 +202,10 @@ def load(name: str, root: Path | None = None) -> Dataset:
     folder = find(name, root)
     family = names.task(name).family
     keys = names.KEYS.get(family, ("observation",))
-    space = json.loads(metadata(folder).get("observation_space") or '{"type": "Dict"}')
-    env = evaluation(metadata(folder), keys if space.get("type") == "Dict" else ())
+    parts = _in_parts(folder)
+    env = evaluation(metadata(folder), keys if parts else ())
     view, change = recorded(keys, name), ""
-    if family == "antmaze":
+    if family == "antmaze" and parts:
         view = with_success(keys, name)
         change = "Reached goals, recorded as truncations, terminate."
         env = env and env._replace(kwargs={**env.kwargs, "continuing_task": False})
@@ -217,8 +223,10 @@ def with_goals(name: str, root: Path | None = None) -> Dataset:
     """
     folder = find(name, root)
     family = names.task(name).family
-    if family not in ("pointmaze", "antmaze"):
-        raise ValueError(f"goals are recorded in pointmaze and antmaze sets, {name} is of {family}")
+    if family not in ("pointmaze", "antmaze") or not _in_parts(folder):
+        raise ValueError(
+            f"goals are recorded in Minari's pointmaze and antmaze sets, not in {name}"
+        )
     env = evaluation(metadata(folder), (*names.KEYS[family], "desired_goal"))
     env = env and env._replace(kwargs={**env.kwargs, "continuing_task": False})
     change = "Recorded goals follow the observations, and reaching one terminates."

@@ -32,11 +32,12 @@ def _joined(observations: Any, keys: Sequence[str], name: str) -> Array:
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _reached(episode: Any) -> Array:
+def _reached(episode: Any, name: str) -> Array:
     """Whether each step ended within the radius of the episode's goal, (T,)."""
-    parts = episode.observations
-    gaps = parts["achieved_goal"][1:] - parts["desired_goal"][-1]
-    return np.linalg.norm(gaps, axis=1) <= RADIUS
+    places, goals = (
+        _joined(episode.observations, (key,), name) for key in ("achieved_goal", "desired_goal")
+    )
+    return np.linalg.norm(places[1:] - goals[-1], axis=1) <= RADIUS
 
 
 def recorded(keys: Sequence[str], name: str) -> View:
@@ -50,7 +51,7 @@ def with_success(keys: Sequence[str], name: str) -> View:
     """A reached goal terminates: Minari's mazes record it as a truncation."""
 
     def view(episode: Any) -> tuple[Array, Array, Array]:
-        terminal = episode.terminations | _reached(episode)
+        terminal = episode.terminations | _reached(episode, name)
         return _joined(episode.observations, keys, name), episode.rewards, terminal
 
     return view
@@ -60,11 +61,11 @@ def with_goal(keys: Sequence[str], name: str) -> View:
     """The same with the recorded goal, fixed within an episode, behind the observation."""
 
     def view(episode: Any) -> tuple[Array, Array, Array]:
-        parts = episode.observations
+        obs = _joined(episode.observations, (*keys, "desired_goal"), name)
         # A new episode's first observation may still hold the goal before.
-        goals = np.repeat(parts["desired_goal"][-1:], len(episode.rewards) + 1, axis=0)
-        obs = np.concatenate([_joined(parts, keys, name), goals], axis=1)
-        return obs, episode.rewards, episode.terminations | _reached(episode)
+        goal = episode.observations["desired_goal"][-1]
+        obs[:, -len(goal) :] = goal
+        return obs, episode.rewards, episode.terminations | _reached(episode, name)
 
     return view
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -284,11 +283,3 @@ def test_generating_again_gives_the_same_sets(tmp_path: Path) -> None:
         first, second = ({k: v for k, v in m.items() if k != "minari_version"} for m in told)
         assert first.keys() == second.keys()
         assert json.loads(first["env_spec"])["kwargs"] == json.loads(second["env_spec"])["kwargs"]
-
-
-def test_reading_names_needs_no_minari() -> None:
-    import subprocess
-
-    code = "import sys, diffteach.data.minari as m; m.local(); print('minari' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
