@@ -64,7 +64,7 @@ def lab(folder: Path) -> Iterator[str]:
 
 
 def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):  # a busy machine starts it in a minute
         if server.poll() is not None:
             break
         try:
