@@ -22,6 +22,7 @@ from diffteach.methods import (
     bcq,
     bear,
     cvae_bc,
+    diffuser,
     diffusion_ql,
     dql_kl,
     dtql,
@@ -51,6 +52,7 @@ METHODS: Mapping[str, tuple[Callable[..., Agent], Any]] = {
     "bcq": (bcq.BCQ, bcq.PLANE),
     "bear": (bear.BEAR, bear.PLANE),
     "cvae_bc": (cvae_bc.CVAEBC, cvae_bc.CVAEBCConfig()),
+    "diffuser": (diffuser.Diffuser, diffuser.PLANE),
     "diffusion_ql": (diffusion_ql.DiffusionQL, diffusion_ql.PLANE),
     "dql_kl": (dql_kl.DQLKL, dql_kl.PLANE),
     "dtql": (dtql.DTQL, dtql.PLANE),
@@ -121,6 +123,7 @@ def with_exact_behaviour(settings: Any, problem: Bandit) -> Any:
 # The field that says how far a policy may leave the data, and whether more of it means nearer (1)
 # or farther (-1). Methods that are not named have no such weight.
 REGULARISATION: Mapping[str, tuple[str, int]] = {
+    "diffuser": ("scale", -1),
     "diffusion_ql": ("eta", -1),
     "dql_kl": ("alpha", 1),
     "dtql": ("alpha", 1),

@@ -4,6 +4,7 @@ from diffteach.methods.bc import BCConfig, DiffusionBC
 from diffteach.methods.bcq import BCQ, BCQConfig
 from diffteach.methods.bear import BEAR, BEARConfig
 from diffteach.methods.cvae_bc import CVAEBC, CVAEBCConfig
+from diffteach.methods.diffuser import Diffuser, DiffuserConfig
 from diffteach.methods.diffusion_ql import DiffusionQL, DiffusionQLConfig
 from diffteach.methods.dql_kl import DQLKL, DQLKLConfig
 from diffteach.methods.dtql import DTQL, DTQLConfig
@@ -20,6 +21,8 @@ from diffteach.methods.srpo import SRPO, SRPOConfig
 from diffteach.methods.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "Diffuser",
+    "DiffuserConfig",
     "QIPO",
     "QIPOConfig",
     "FQL",

@@ -33,6 +33,14 @@ from diffteach.nets.policies import (
     imitation_loss,
     tanh_gaussian_log_prob,
 )
+from diffteach.nets.temporal import (
+    FlatValue,
+    TemporalDenoiser,
+    TemporalValue,
+    flat_denoiser,
+    plan_size,
+    trajectory,
+)
 from diffteach.nets.vae import CVAE
 from diffteach.nets.values import (
     Critics,
@@ -42,6 +50,12 @@ from diffteach.nets.values import (
 )
 
 __all__ = [
+    "FlatValue",
+    "TemporalDenoiser",
+    "TemporalValue",
+    "flat_denoiser",
+    "plan_size",
+    "trajectory",
     "CVAE",
     "Activation",
     "Critics",
