@@ -155,7 +155,7 @@ TASKS = (
         "break it",
         "*q̃ is a posterior*, says somebody; *its draws are clean points given x_t, average "
         "them.* Write the weights (M, B) that this amounts to, for M draws at each of B noisy "
-        "points, whose energies are given. `try_` draws their target in yellow: where does it "
+        "points, whose energies are given. `try_` draws their target in purple: where does it "
         "lie when K grows?",
         "def unweighted(energy):\n    # energy (M, B) -> weights (M, B)\n    ...",
         _judge_unweighted,

@@ -330,7 +330,7 @@ def _line(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
 
 def _marker(ink: Ink, axes: Axes, entry: Layer, data: dict[str, Any]) -> None:
     shape, color = entry.style.get("shape", "star"), ink[entry.style.get("color", "ink")]
-    size = 13 if shape == "star" else 9
+    size = 2 * PIXEL * entry.style.get("size", 8.5 if shape == "star" else 6)
     look: dict[str, Any] = {"mfc": "none" if shape == "ring" else color, "mec": color}
     if shape == "star":
         look["mec"] = ink["paper"]

@@ -16,7 +16,7 @@ LIGHT: Palette = {
     "orange": "#a85f00",
     "green": "#00785a",
     "vermilion": "#c9401f",
-    "purple": "#a3447c",
+    "purple": "#9216f3",
     "sky": "#0e7ba6",
     "yellow": "#7f6c00",
 }
@@ -29,23 +29,26 @@ DARK: Palette = {
     "orange": "#eda63a",
     "green": "#35c497",
     "vermilion": "#f47d52",
-    "purple": "#de92c0",
+    "purple": "#ad5cff",
     "sky": "#86cff8",
     "yellow": "#f0e35a",
 }
 NAMES = tuple(name for name in LIGHT if name not in ("paper", "faint"))
 
-# Anchors, evenly spaced. Lightness runs one way in the sequential maps; "density" leaves the paper.
+# Anchors, evenly spaced. Lightness runs one way in the sequential maps; "density" leaves the paper
+# and so does "pale", not as far: it stays behind arrows and dots.
 RAMPS: dict[str, dict[str, list[str]]] = {
     "light": {
         "sequential": ["#0c2a56", "#31446b", "#575d6d", "#7c7b78", "#a39a76", "#cdbb67", "#f7e048"],
         "diverging": ["#8f4a00", "#cf7f2a", "#f0c490", "#f7f6f3", "#a9cbea", "#3f86c2", "#0b4c86"],
         "density": ["#ffffff", "#e3edf6", "#bcd5ea", "#8fb8da", "#5f96c4", "#3674a8"],
+        "pale": ["#ffffff", "#e9f1f8", "#ccdfef", "#abcae4", "#86b2d6"],
     },
     "dark": {
         "sequential": ["#0f2f61", "#34486f", "#5a6070", "#7f7e7a", "#a69d77", "#d0be68", "#f9e34c"],
         "diverging": ["#ffb45e", "#c9781f", "#6e4416", "#1b1f26", "#1c4b78", "#3c8bd0", "#8ccbff"],
         "density": ["#14171c", "#182838", "#1c3d59", "#22557f", "#2f71a6", "#4b92ca"],
+        "pale": ["#14171c", "#172532", "#1a344c", "#1e4668", "#245a86"],
     },
 }
 

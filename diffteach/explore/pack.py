@@ -57,7 +57,7 @@ def header(scene: Scene) -> dict[str, Any]:
             for entry in scene.layers
         ],
         "let": {name: tree(text) for name, text in scene.let.items()},
-        "words": expression.template(scene.words),
+        "words": [[tree(when), expression.template(text)] for when, text in scene.said.items()],
         "readouts": [
             asdict(r) | {"when": tree(r.when), "formula": tree(r.formula)} for r in scene.readouts
         ],

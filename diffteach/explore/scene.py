@@ -79,15 +79,16 @@ class Layer:
     """One thing drawn in a panel: `data` are formulas, `style` literals.
 
     kind      data                    style
-    heat      field, low?, high?      colors ("sequential", "diverging", "density"), label
+    heat      field, low?, high?      colors ("sequential", "diverging", "density", "pale"), label
     contour   field, level            color, width, dash, fill ("above": shade where it is exceeded)
     points    xy (N,2), value? (N,)   color, size, shape ("dot", "ring", "square")
     arrows    xy (N,2), uv (N,2)      color, length (longest arrow, share of width; absent: data)
     path      xy (T,2) or (P,T,2)     color, width, dash, closed
-    marker    xy (2,)                 color, shape ("star", "cross", "ring"), label
+    marker    xy (2,)                 color, shape ("star", "cross", "ring"), size (radius), label
     line      x (N,), y (N,)          color, width, dash
     rule      x or y (number)         color, width, dash, label
-    Colours: ink, muted, blue, orange, green, vermilion, purple, sky, yellow.
+    Colours: ink, muted, blue, orange, green, vermilion, purple, sky, yellow. Purple is the
+    reader's own: a guess, or what comes of a function handed to `try_`.
     """
 
     kind: str
@@ -148,14 +149,17 @@ class Operation:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a view needs; formulas in `let` may use parameters, stacks and each other."""
+    """Everything a view needs; formulas in `let` may use parameters, stacks and each other.
+
+    `words` is one sentence, or several by the formula of when each is said.
+    """
 
     name: str
     title: str
     bounds: tuple[float, float, float, float]
     params: tuple[Param, ...]
     layers: tuple[Layer, ...]
-    words: str
+    words: str | Mapping[str, str]
     stacks: Mapping[str, Stack] = field(default_factory=dict)
     let: Mapping[str, str] = field(default_factory=dict)
     panels: tuple[Panel, ...] = (Panel(),)
@@ -185,12 +189,18 @@ class Scene:
             if missing := expression.names(text) - known:
                 raise ValueError(f"formula {text!r} reads {', '.join(sorted(missing))}: not in it")
 
+    @property
+    def said(self) -> Mapping[str, str]:
+        """The sentences, by the formula of when each is said."""
+        return {"1": self.words} if isinstance(self.words, str) else self.words
+
     def formulas(self) -> list[str]:
         """Every formula of the scene."""
         texts = [*self.let.values(), *(p.when for p in (*self.params, *self.panels))]
         texts += [t for entry in self.layers for t in (entry.when, *entry.data.values())]
         texts += [t for entry in self.readouts for t in (entry.when, entry.formula)]
-        texts += [piece[4] for piece in expression.template(self.words) if isinstance(piece, list)]
+        pieces = [p for words in self.said.values() for p in expression.template(words)]
+        texts += [*self.said, *(piece[4] for piece in pieces if isinstance(piece, list))]
         return [*texts, self.prediction.answer] if self.prediction else texts
 
     def param(self, name: str) -> Param:
@@ -267,7 +277,9 @@ class Frame:
             return WAITING
         return "".join(
             piece if isinstance(piece, str) else self._slot(*piece)
-            for piece in expression.template(self.scene.words)
+            for when, words in self.scene.said.items()
+            if self.of(when) != 0
+            for piece in expression.template(words)
         )
 
     def _slot(

@@ -64,13 +64,13 @@ CONTROLS.choice = (param, view) => {
   if (param.kernel && !view.host.kernel) {
     const text = make("output", { class: "dt-value" });
     const head = make("div", { class: "dt-head" }, nameOf(param), text);
-    return { element: make("div", { class: "dt-control" }, head, ...paperLine(param)), show: (v) => (text.textContent = v) };
+    return { element: make("div", { class: "dt-control" }, head, ...paperLine(param)), show: (v) => writeMarked(text, v) };
   }
   const pick = (v) => (param.kernel ? view.ask(param.name, v) : (view.change(param.name, v), view.settle()));
   if (param.drawn || param.options.length > 4 || param.options.join("").length > 34) {
     const options = new Set([...param.options, ...(param.drawn ? view.host.drawn : [])]);
     const input = make("select", { id, onchange: () => pick(input.value) });
-    input.append(...[...options].map((o) => make("option", { value: o }, o)));
+    input.append(...[...options].map((o) => make("option", { value: o }, lowered(o))));
     const label = make("label", { for: id }, nameOf(param));
     const pen = param.drawn ? view.host.pen(param, view) : null;
     const below = [...(pen ? [pen.element] : []), ...paperLine(param)];
@@ -80,7 +80,7 @@ CONTROLS.choice = (param, view) => {
   const inputs = param.options.map((o) =>
     make("input", { type: "radio", name: id, value: o, "data-name": o, onchange: () => pick(o) }),
   );
-  const buttons = inputs.map((input) => make("label", {}, input, make("span", {}, input.value)));
+  const buttons = inputs.map((input) => make("label", {}, input, make("span", {}, ...marked(input.value))));
   const element = make(
     "fieldset", { class: "dt-control" }, make("legend", {}, nameOf(param)),
     make("div", { class: "dt-segments" }, ...buttons), ...paperLine(param),

@@ -252,9 +252,10 @@ DRAW.marker = (g, box, layer, data) => {
   const [x, y] = [box.X(data.xy.d[0]), box.Y(data.xy.d[1])];
   if (!Number.isFinite(x + y)) return;
   const { shape = "star", label } = layer.style;
+  const size = layer.style.size ?? (shape === "star" ? 8.5 : 6);
   const color = box.theme.color(layer.style.color || "ink");
   const path = new Path2D();
-  addShape(path, shape, x, y, shape === "star" ? 8.5 : 6);
+  addShape(path, shape, x, y, size);
   g.setLineDash([]);
   g.lineJoin = g.lineCap = "round";
   for (const [ink, width] of [[box.theme.colors.paper, shape === "star" ? 3.5 : 5], [color, shape === "star" ? 0 : 2.25]]) {

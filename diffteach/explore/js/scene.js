@@ -149,7 +149,8 @@ class Frame {
 
   get words() {
     if (!this.values.revealed) return this.scene.waiting;
-    return this.scene.words.map((p) => (typeof p === "string" ? p : this.slot(p))).join("");
+    const said = this.scene.words.filter(([when]) => scalar(this.of(when)) !== 0);
+    return said.flatMap(([, pieces]) => pieces.map((p) => (typeof p === "string" ? p : this.slot(p)))).join("");
   }
 
   slot([tree, form, yes, no, text]) {

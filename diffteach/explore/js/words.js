@@ -108,6 +108,14 @@ function markedParts(text) {
   return parts;
 }
 
+// The same where only letters can stand, as in the entries of a list: "xₜ".
+const LOWERED = Object.fromEntries([..."aehijklmnoprstuvx0123456789"].map((c, k) => [c, [..."ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₀₁₂₃₄₅₆₇₈₉"][k]]));
+
+function lowered(text) {
+  const below = (part) => [...part].every((c) => c in LOWERED);
+  return markedParts(text).map((part, k) => (k % 2 === 0 ? part : below(part) ? [...part].map((c) => LOWERED[c]).join("") : `_${part}`)).join("");
+}
+
 // Nodes of a text with its subscripts set as such.
 function marked(text) {
   return markedParts(text).map((part, k) => {

@@ -21,7 +21,7 @@ from diffteach.explore.lessons.guidance_moves import FUNCTIONS
 from diffteach.explore.params import Choice, Handle, Param, Slider
 from diffteach.explore.scene import Layer, Panel, Prediction, Readout, Scene, layer
 
-COLORS = ("green", "vermilion", "blue", "purple")
+COLORS = ("green", "vermilion", "blue", "yellow")
 # Where two coincide both are seen, the later one on top.
 WIDTHS = (2.2, 4.2, 2.0, 2.2)
 SHORT = ("at x_t", "at x̂₀", "through x̂₀")
@@ -74,7 +74,7 @@ def _params() -> tuple[Param, ...]:
         ),
         Choice("energy", "energy Q", tuple(ENERGIES), next(iter(ENERGIES))),
         Choice("behaviour", "behaviour μ", BEHAVIOURS, BEHAVIOURS[0]),
-        Choice("other", "right picture", GUIDES, GUIDES[0]),
+        Choice("other", "the chosen guide", GUIDES, GUIDES[0]),
         Handle("probe", "probe x_t", (-1.5, -1.0), BOUNDS, color="orange"),
         Handle("guess", "your guess", (-3.6, 3.6), BOUNDS, color="purple"),
     )
@@ -98,8 +98,8 @@ def _plane(panel: int, points: tuple[Layer, ...]) -> tuple[Layer, ...]:
         panel,
         field="max(target - highest(target), -8)",
         low="-8",
-        high="2",
-        colors="density",
+        high="0",
+        colors="pale",
         label="log μ + βQ",
     )
     return heat, *points
@@ -134,9 +134,9 @@ def _layers(own: bool) -> tuple[Layer, ...]:
         layer("points", 2, xy="other_ends", color=COLORS[k], size=4, when=f"other == {k - 1}")
         for k in (1, 2, 3)
     )
-    yours = (layer("points", 2, xy="own_ends", color="yellow", size=4),) if own else ()
+    yours = (layer("points", 2, xy="own_ends", color="purple", size=4),) if own else ()
     arrow = layer(
-        "arrows", xy="point", uv="listed(unit*g_own)", color="yellow", width=1.6, legend="yours"
+        "arrows", xy="point", uv="listed(unit*g_own)", color="purple", width=1.6, legend="yours"
     )
     seen: dict[str, Any] = {"color": "green", "when": "revealed"}
     return (
@@ -144,8 +144,8 @@ def _layers(own: bool) -> tuple[Layer, ...]:
             "heat",
             field="max(logp - highest(logp), -8)",
             low="-8",
-            high="2",
-            colors="density",
+            high="0",
+            colors="pale",
             label="log μ_t",
         ),
         *(_arrow(k) for k in (1, 2, 3, 0)),
@@ -216,7 +216,7 @@ def scene(mine: Callable[..., Any] | None = None) -> Scene:
         ),
         readouts=readouts,
         prediction=Prediction(
-            "The black star x̂₀ is where the orange noisy action came from, on average. Where did "
+            "The star x̂₀ is where the orange noisy action came from, on average. Where did "
             "it come from if good actions count exp(βQ) times? Drag your guess there.",
             "aim",
             tolerance=0.4,

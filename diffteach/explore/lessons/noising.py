@@ -113,7 +113,7 @@ def _layers(learned: bool) -> tuple[Layer, ...]:
         ("vermilion", "ODE: its end"),
         ("green", "SDE: its end"),
     )
-    scores = (("blue", "VP"), ("purple", "EDM"), ("muted", "the score itself"))
+    scores = (("blue", "VP"), ("orange", "EDM"), ("muted", "the score itself"))
     return (
         *_plane(0, "left"),
         *_plane(1, "right"),
@@ -156,11 +156,11 @@ WORDS = (
 READOUTS: tuple[Readout, ...] = (
     Readout("α_t", "alpha", ".3f"),
     Readout("EDM's noise level σ_t/α_t", "sigma/alpha", ".3g"),
-    Readout("left: median distance of x/α to data", "gap_left", ".2f", "revealed"),
-    Readout("right: median distance of x/α to data", "gap_right", ".2f", "revealed"),
-    Readout(f"left: {COPIES} ends of one start, apart", "spread_left", ".2f", "revealed"),
-    Readout(f"right: {COPIES} ends of one start, apart", "spread_right", ".2f", "revealed"),
-    Readout("loss on the 64 training points", "column(known, 0)", ".3f"),
+    Readout("A: median distance of x/α to data", "gap_left", ".2f", "revealed"),
+    Readout("B: median distance of x/α to data", "gap_right", ".2f", "revealed"),
+    Readout(f"A: {COPIES} ends of one start, apart", "spread_left", ".2f", "revealed"),
+    Readout(f"B: {COPIES} ends of one start, apart", "spread_right", ".2f", "revealed"),
+    Readout("loss on the 64 training points", "column(known, 0)", ".3f", "denoiser > 0"),
     Readout("loss on fresh points", "column(known, 1)", ".3f"),
     Readout("exact denoiser, training points", "column(row(losses, 1), 0)", ".3f", "denoiser > 0"),
     Readout("exact denoiser, fresh points", "column(row(losses, 1), 1)", ".3f", "denoiser > 0"),
@@ -224,8 +224,8 @@ def scene(
     learned = denoiser != "exact" and mine is None  # a fifth panel would be too many
     let, layers, readouts = dict(LET), _layers(learned), READOUTS
     panels: tuple[Panel, ...] = (
-        Panel("left"),
-        Panel("right"),
+        Panel("process A"),
+        Panel("process B"),
         Panel("how far x̂₀ misses (RMS)", "chart", "t", "distance", ylim=(0.0, 3.2)),
     )
     if learned:
@@ -258,8 +258,8 @@ def scene(
                 1.7,
                 paper="noise t rises to 1 and falls again",
             ),
-            Choice("left", "left", NAMES, NAMES[0], paper="EDM shows x_t/α_t"),
-            Choice("right", "right", NAMES, NAMES[1]),
+            Choice("left", "process A", NAMES, NAMES[0], paper="EDM shows x_t/α_t"),
+            Choice("right", "process B", NAMES, NAMES[1]),
             Choice(
                 "paths",
                 "paths",
@@ -268,7 +268,7 @@ def scene(
             ),
             chosen,
             Choice("denoiser", "denoiser", KINDS, denoiser, kernel=True),
-            Handle("probe", "probe (left), any noisy point", (0.9, 0.4), BOUNDS, color="ink"),
+            Handle("probe", "probe (in A), any noisy point", (0.9, 0.4), BOUNDS, color="ink"),
             Handle("guess", "your guess", (-4.0, -4.0), BOUNDS, color="purple"),
         ),
         layers=layers,
@@ -278,8 +278,7 @@ def scene(
         panels=panels,
         readouts=readouts,
         prediction=Prediction(
-            "The orange cross is pure noise. Where does the left process take it? "
-            "Drag your guess there.",
+            "The orange cross is pure noise. Where does process A take it? Drag your guess there.",
             "fate",
             tolerance=0.5,
             right="Well placed.",

@@ -8,7 +8,7 @@ from diffteach.explore.scene import Layer, Readout, layer
 
 NAMES = {"srpo": "SRPO", "dtql": "DTQL", "hold": "DTQL, D frozen"}
 AT, NEAR = "0.36*half/longest*lam", "lam/longest"
-COLORS = {"srpo": "vermilion", "dtql": "blue", "hold": "purple", "own": "yellow"}
+COLORS = {"srpo": "vermilion", "dtql": "blue", "hold": "muted", "own": "purple"}
 
 
 def formulas(trained: bool, own: bool) -> dict[str, str]:
@@ -90,8 +90,7 @@ def layers(own: bool) -> tuple[Layer, ...]:
         layer(
             "heat",
             field="max(logp, highest(logp) - 14)",
-            high="highest(logp) + 8",
-            colors="density",
+            colors="pale",
             label="log μ",
         ),
         layer("points", xy="data", color="muted", size=2),

@@ -12,7 +12,7 @@ TITLES = {
     "own": "yours",
 }
 SHORT = {"bc": "BC", "tr": "DTQL", "srpo": "SRPO", "vsd": "VSD", "own": "yours"}
-COLORS = {"bc": "sky", "tr": "blue", "srpo": "vermilion", "vsd": "purple", "own": "yellow"}
+COLORS = {"bc": "yellow", "tr": "blue", "srpo": "vermilion", "vsd": "sky", "own": "purple"}
 ARROWS = 15
 
 
@@ -61,8 +61,7 @@ def _panel(name: str, k: int) -> tuple[Layer, ...]:
             k,
             when="shade == 0",
             field="max(logp, highest(logp) - 14)",
-            high="highest(logp) + 8",
-            colors="density",
+            colors="pale",
             label="log μ",
         ),
         layer(

@@ -39,7 +39,7 @@ LET: Mapping[str, str] = {
 }
 
 _SIZES = ((0.0, 0.03, 3.0), (0.03, 0.2, 6.0), (0.2, 0.6, 9.0), (0.6, 2.0, 12.0))
-_COLORS = ("blue", "sky", "purple", "orange", "green", "vermilion", "ink")
+_COLORS = ("blue", "sky", "vermilion", "orange", "green", "yellow", "ink")
 
 
 def layers(own: bool) -> tuple[Layer, ...]:
@@ -53,8 +53,8 @@ def layers(own: bool) -> tuple[Layer, ...]:
         "label": "E/λ below its peak",
     }
     mine = (
-        layer("marker", xy="own_x", shape="cross", color="yellow"),
-        layer("path", xy="segment(probe, own_x)", color="yellow", width=2, legend="yours"),
+        layer("marker", xy="own_x", shape="cross", color="purple"),
+        layer("path", xy="segment(probe, own_x)", color="purple", width=2, legend="yours"),
     )
     return (
         layer("heat", **heat),
@@ -90,7 +90,7 @@ def layers(own: bool) -> tuple[Layer, ...]:
         layer(
             "points",
             xy="listed(self_x)",
-            color="purple",
+            color="vermilion",
             size=24,
             shape="ring",
             when=shown,
@@ -125,8 +125,9 @@ def layers(own: bool) -> tuple[Layer, ...]:
             2,
             x="counts",
             y="column(missed, 1)",
-            color="purple",
-            width=2.5,
+            color="vermilion",
+            width=2,
+            dash=True,
             when=shown,
             legend="their mean: self weights' bias",
         ),
@@ -185,17 +186,24 @@ PANELS = (
     ),
 )
 
-WORDS = (
+_POINT_WORDS = (
     "Of {count:.0f} clean {particles == 0 ?point|points} drawn backwards from this x_t, "
     "{effective:.1f} {particles == 0 ?counts|count}{particles == 0 ?. Its self-normalised weight "
     "is 1 whatever E says: a network trained on it learns pure noise and leaves x_t where it is|}"
     "{(particles > 0)*(effective < 1.5) ?. One of them carries the target: the noise is too high "
     "for so few|}. The weighted mean misses the exact denoised point by {one_miss:.2f}; over many "
     "rows self weights learn a point {bias:.2f} off, raw weights one {raw_miss:.2f} off"
-    "{look*(ran == 0) ?. The race has not run: press Train|}"
-    "{(look == 0)*ran ?. The race has begun: look at it|}"
-    "{look*ran ?. In the race everybody asks the energy equally often|}."
+    "{ran ?. The race has begun: look at it|}."
 )
+_RACE_WORDS = (
+    "In the race everybody asks the energy equally often. After {calls:.2f} million energies "
+    "{sampler} is {kl_now:.3f} nats from the target, as many exact points are {least:.3f}."
+)
+WORDS = {
+    POINT: _POINT_WORDS,
+    f"({RACE})*(ran == 0)": "The race has not run: press Train.",
+    f"({RACE})*ran": _RACE_WORDS,
+}
 
 READOUTS = (
     Readout("effective number of particles", "effective", ".1f", POINT),

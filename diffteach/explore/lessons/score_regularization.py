@@ -283,7 +283,7 @@ def scene(
             ),
             layer("arrows", 2, xy="targets", uv="own_reg - targets", color="vermilion"),
             layer("points", 2, xy="targets", color="blue", size=5),
-            layer("points", 2, xy="own_reg", color="green", size=6.5),
+            layer("points", 2, xy="own_reg", color="purple", size=6.5, legend="yours"),
         )
     return Scene(
         name="score_regularization",

@@ -74,16 +74,16 @@ def _params(
 
 
 LAYERS: tuple[Layer, ...] = (
-    layer("heat", field="q", colors="sequential", when="behind == 0", label="Q"),
+    layer("heat", field="q", colors="pale", when="behind == 0", label="Q"),
     layer(
         "heat",
         field="max(logp, highest(logp) - 30)",
-        colors="sequential",
+        colors="pale",
         when="behind == 1",
         label="log p",
     ),
-    layer("points", xy="data", color="muted", size=1.8, when="dots", legend="data"),
-    layer("points", xy="policy", color="vermilion", size=3, legend="policy"),
+    layer("points", xy="data", color="muted", size=2.5, when="dots", legend="data"),
+    layer("points", xy="policy", color="vermilion", size=5, legend="policy"),
     layer(
         "line",
         1,

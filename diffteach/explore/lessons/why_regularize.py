@@ -63,11 +63,17 @@ def _params(density: str, reward: str, seed: str, window: float) -> tuple[Param,
             paper="IQL Eq. 5: 0.7, on mazes 0.9",
             positions=99,
         ),
-        Choice("show", "left picture", ("critic", "critic − λ·(−log p)"), "critic"),
+        Choice("show", "first picture", ("critic", "critic − λ·(−log p)"), "critic"),
         parts.density_choice(density),
         Choice("reward", "reward", REWARDS, reward, kernel=True),
         Choice("seed", "seed", seeds, seed, kernel=True),
-        Handle("probe", "probe (left)", (0.75 * window, -0.75 * window), view, color="orange"),
+        Handle(
+            "probe",
+            "probe (in the first picture)",
+            (0.75 * window, -0.75 * window),
+            view,
+            color="orange",
+        ),
         Handle("guess", "your guess", (0.0, 0.0), view, color="purple"),
     )
 
@@ -138,10 +144,11 @@ LET: Mapping[str, str] = {
 
 
 def _layers(own: bool) -> tuple[Layer, ...]:
+    # At a small λ all lie in one place: the largest come first, so that each can be seen.
     marks = (
-        ("best", "star", "vermilion", "max Q"),
-        ("chosen", "cross", "green", "regularised"),
-        *((("best_own", "ring", "purple", "yours"),) if own else ()),
+        *((("best_own", "ring", "purple", 13.0, "yours"),) if own else ()),
+        ("chosen", "cross", "green", 11.0, "regularised"),
+        ("best", "star", "vermilion", 8.5, "max Q"),
     )
     lines = (("ink", "off the data"), ("blue", "on the data"), ("vermilion", "at max Q"))
     chart = (
@@ -153,7 +160,7 @@ def _layers(own: bool) -> tuple[Layer, ...]:
     )
     planes = [*_plane(0, "picture", "revealed"), *_plane(1, "truth", "1")]
     if own:
-        planes += _plane(3, "q - lam*own", "revealed")
+        planes += _plane(4, "q - lam*own", "revealed")
     return (
         *planes,
         layer(
@@ -173,18 +180,19 @@ def _layers(own: bool) -> tuple[Layer, ...]:
                 xy=xy,
                 shape=shape,
                 color=color,
-                label="" if panel == 1 else label,
+                size=size,
+                legend=legend,
                 when="revealed",
             )
-            for panel in ((0, 1, 3) if own else (0, 1))
-            for xy, shape, color, label in marks
-            if (panel == 3) <= (xy == "best_own")
+            for panel in ((0, 1, 4) if own else (0, 1))
+            for xy, shape, color, size, legend in marks
+            if (panel == 4) <= (xy == "best_own")
         ),
         layer("line", 2, x="outline", y="histogram(values, edges)", color="ink"),
         layer("rule", 2, x="v", color="blue", width=2, legend="V"),
         layer("rule", 2, x="peak", color="muted", dash=True, legend="best of the data"),
         layer("rule", 2, x="promise", color="vermilion", legend="max Q", when="revealed"),
-        *(() if own else chart),
+        *chart,
     )
 
 
@@ -261,12 +269,12 @@ def scene(
     stacks["outline"] = Stack(np.repeat(stacks["edges"].data, 2))
     low, top = stacks["ends"].data
     let, readouts = dict(LET), READOUTS
-    last = Panel("error, by training", "chart", "steps", "RMS error", xscale="log", yscale="log")
+    own: tuple[Panel, ...] = ()
     if mine is not None:
         stacks["own"], more = _own(mine, bounds, size)
         let["best_own"] = "argmin(fence + lam*own - q)"
         readouts = (*readouts, *more)
-        last = Panel("critic − λ·your penalty")
+        own = (Panel("critic − λ·your penalty"),)
     return Scene(
         name="why_regularize",
         title="Why regularise",
@@ -286,7 +294,8 @@ def scene(
                 "share of the actions",
                 xlim=(float(stacks["edges"].data[0]), 1.05 * top - 0.05 * low),
             ),
-            last,
+            Panel("error, by training", "chart", "steps", "RMS error", xscale="log", yscale="log"),
+            *own,
         ),
         readouts=readouts,
         prediction=Prediction(
