@@ -152,6 +152,28 @@ def test_half_of_the_detours_pass_on_either_side(tmp_path: Path) -> None:
     assert low < returns.mean() < high  # there is something to learn
 
 
+@pytest.mark.slow
+def test_the_mean_of_both_ways_is_worse_than_either() -> None:
+    """Who averages over the nearest hundredth of the data stands still where the ways part."""
+    maze = pointmaze.layout("detour")
+    episodes = list(build._detours(maze, 40_000, 0))
+    seen = np.concatenate([e.observations["observation"][:-1] for e in episodes])
+    acts = np.concatenate([e.actions for e in episodes])
+    env = build.maze_env(maze, evaluation=True).unwrapped
+    env.reset(seed=0)
+
+    def play() -> float:
+        now, total = env.reset()[0]["observation"], 0.0
+        for _ in range(maze.limit):
+            near = np.argpartition(np.square(seen - now).sum(-1), 400)[:400]
+            obs, reward, *_ = env.step(acts[near].mean(0))
+            now, total = obs["observation"], total + float(reward)
+        return total
+
+    data = np.mean([e.rewards.sum() for e in episodes])
+    assert np.mean([play() for _ in range(6)]) < 0.5 * data
+
+
 # --- policies ----------------------------------------------------------------------------------
 
 
