@@ -15,7 +15,7 @@ from diffteach.boltzmann.metrics import grid_kl
 from diffteach.critics import KnownQ
 from diffteach.methods.qgpo import QGPO, QGPOConfig, naive_energy
 from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, seeded
-from diffteach.sampling import initial_noise, sample
+from diffteach.sampling import draw, heun, initial_noise, sample, time_grid
 from diffteach.schedule import VP, guided
 from diffteach.toys import Checkerboard, GaussianMixture
 from diffteach.train import InMemory, fit, one_step
@@ -80,6 +80,12 @@ def points(name: str, energy: Energy | None = None) -> Tensor:
     """Samples of the exact behaviour, guided or not."""
     denoise = toys.density(name).denoiser(LAW)
     return sample(guided(denoise, LAW, energy) if energy else denoise, LAW, noise(), 25)
+
+
+def naive_points(name: str, energy: Energy) -> Tensor:
+    """By 40 even levels: its pull never fades, so the flow is stiff where the noise is large."""
+    denoise = guided(toys.density(name).denoiser(LAW), LAW, energy)
+    return draw(heun(denoise, LAW, noise(), time_grid(LAW, 40, 1)))
 
 
 def reward(name: str, x: Tensor) -> float:
@@ -172,15 +178,15 @@ def test_labels_have_no_slope_so_that_naive_guidance_does_nothing(name) -> None:
 
 
 def test_naive_guidance_by_a_learned_q_earns_as_much_and_is_another_law() -> None:
-    """Mean energy 0.962, the target's is 0.954: the reward alone does not tell; 2.2 nats do."""
-    act = points("8gaussians", naive_energy(learned_q("8gaussians"), 10))
+    """Mean energy 0.947, the target's is 0.954: the reward alone does not tell; 2.9 nats do."""
+    act = naive_points("8gaussians", naive_energy(learned_q("8gaussians"), 10))
     assert reward("8gaussians", act) == pytest.approx(0.954, abs=0.04)
     assert divergence("8gaussians", 10, act) > 1
 
 
 def test_naive_guidance_by_the_swiss_rolls_energy_leaves_the_set() -> None:
     """Even at beta 3, by the exact |a|^2/9: it grows without bound, and so do the samples."""
-    act = points("swissroll", naive_energy(toys.reward_fn("swissroll"), 3))
+    act = naive_points("swissroll", naive_energy(toys.reward_fn("swissroll"), 3))
     target = float(tilted_mixture("swissroll", 3).sample(4000).square().sum(-1).mean() / 9)
     assert target < 0.7
     assert reward("swissroll", act) > 2 * target
@@ -198,9 +204,9 @@ def test_a_contrastive_energy_comes_close_to_the_exact_one() -> None:
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", SETS)
 def test_learned_energies_beat_naive_guidance_on_every_set(name, beta) -> None:
-    """Measured: 0.05 to 0.5 nats against 1.1 to 12.6 for a critic's slope at the noisy action."""
+    """Measured: 0.05 to 0.5 nats against 1.6 to 12.6 for a critic's slope at the noisy action."""
     act = learned_points(contrasted(name, beta), name)
-    naive = points(name, naive_energy(learned_q(name), beta))
+    naive = naive_points(name, naive_energy(learned_q(name), beta))
     learned, other = divergence(name, beta, act), divergence(name, beta, naive)
     assert learned < 0.8
     assert learned < other / 2
