@@ -78,6 +78,7 @@ PLANE = EDPConfig(
     critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
     sample_steps=15,
     target_start=0,
+    candidates=20,
     steps=1000,
 )
 # Diffusion-QL's table, of which the official code takes the greatest length of gradients alone.

@@ -18,7 +18,7 @@ from diffteach.data.names import task
 from diffteach.nets import Critics, Learner, Mish, ResNetDenoiser, at
 from diffteach.objectives import denoising_loss
 from diffteach.sampling import initial_noise, sample
-from diffteach.schedule import VP, check_count, check_positive
+from diffteach.schedule import VP, Discrete, check_count, check_positive, cosine_betas
 from diffteach.tables import IQL_REWARDS
 from diffteach.train import named_generator, noise_stream
 from diffteach.types import Batch, Denoise, Metrics, Recipe, Schedule, Stage
@@ -95,8 +95,7 @@ PLANE = QIPOConfig(
     beta=2.0,
     rounds=2,
     supports=8,
-    sample_steps=15,
-    policy=BehaviourConfig(VP()),
+    policy=BehaviourConfig(Discrete(cosine_betas(10))),
     critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
     lr=3e-3,
     anneal=True,

@@ -17,7 +17,7 @@ from diffteach.checks import check_between, check_kind, check_not_negative, chec
 from diffteach.data.names import task
 from diffteach.nets import Critics, Learner, Mish, ResNetDenoiser, seeded
 from diffteach.sampling import initial_noise, sample
-from diffteach.schedule import VP, check_count
+from diffteach.schedule import VP, Discrete, check_count, cosine_betas
 from diffteach.seeds import named_seed
 from diffteach.train import Counter, Stream, check_batch, named_generator
 from diffteach.types import Batch, Metrics, Recipe, Stage
@@ -121,8 +121,7 @@ OFFICIAL = replace(PAPER, plan=best_here)
 PLANE = SfBCConfig(
     selected=1,
     rounds=1,
-    sample_steps=15,
-    behaviour=BehaviourConfig(VP()),
+    behaviour=BehaviourConfig(Discrete(cosine_betas(10))),
     network=partial(Critics, heads=1, width=128, activation=Mish, norm=True),
     lr=3e-3,
     behaviour_steps=1000,
