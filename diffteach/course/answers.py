@@ -141,7 +141,7 @@ def expect_number(
     """Slip unless the answer is `right` within a relative tolerance.
 
     `slips` are wrong numbers with the hint that each deserves; `otherwise` is the hint for all
-    that match neither these nor a usual factor.
+    that match neither these nor a usual factor, and are not just rounded too far.
     """
     value = number(answer)
     if _close(value, right, tolerance):
@@ -152,6 +152,8 @@ def expect_number(
     for factor, hint in _FACTORS:
         if _close(value, factor * right, tolerance):
             raise Slip(hint)
+    if _close(value, right, 6 * tolerance):
+        raise Slip(f"Close, but right to {tolerance:.0%} is asked: how many digits did you keep?")
     raise Slip(otherwise)
 
 

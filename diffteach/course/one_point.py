@@ -24,9 +24,14 @@ _ACTIONS = ((0.3, 0.2), (1.2, 0.1), (0.2, -1.0), (-0.9, 0.4))
 _SHARE = 0.6  # of the variance without a baseline
 
 
-def _kept(s: float = _STD**2, tau: float = _TAU**2, signal: float = _ALPHA**2) -> float:
+def _kept(
+    s: float = _STD**2,
+    tau: float = _TAU**2,
+    signal: float = _ALPHA**2,
+    noise: float = _SIGMA**2,
+) -> float:
     """What is left of SDS's force: 1 - (alpha^2 s^2 + sigma^2)/(alpha^2 tau^2 + sigma^2)."""
-    return 1 - (signal * s + _SIGMA**2) / (signal * tau + _SIGMA**2)
+    return 1 - (signal * s + noise) / (signal * tau + noise)
 
 
 def _judge_share(answer: Any) -> None:
@@ -34,6 +39,7 @@ def _judge_share(answer: Any) -> None:
     slips = (
         (1 - right, "That is the share that its own score takes away; what is left?"),
         (_kept(s=_STD, tau=_TAU), "The variances are s² and τ², not s and τ."),
+        (_kept(noise=_SIGMA), "The noise adds its variance, σ², not σ."),
         (_kept(signal=1.0), "Clean actions arrive at α times their size: variances get α²."),
         (_kept(signal=_ALPHA), "Clean actions arrive at α times their size: variances get α²."),
         (1 - _STD**2 / _TAU**2, "That is without noise; the noise adds σ² to both variances."),

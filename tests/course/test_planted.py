@@ -336,6 +336,8 @@ PLANTED = [
     ("06.3", lambda s: EDM().cdf(s), None),
     ("07.1", 0.73 / 0.9316, "takes away"),
     ("07.1", 1 - 0.82 / 0.964, "not s and τ"),
+    ("07.1", 0.22, "how many digits"),
+    ("07.1", 1 - 0.89 / 1.0916, "σ², not σ"),
     ("07.1", 1 - 0.89 / 1.45, "α times their size"),
     ("07.1", 1 - 0.79 / 1.126, "α times their size"),
     ("07.1", 1 - 0.25 / 0.81, "without noise"),
