@@ -103,6 +103,11 @@ def rows() -> list[list[str]]:
     return table[1:]
 
 
+def test_claims_stand_in_the_order_of_the_lessons() -> None:
+    lessons = [CELL.findall(where)[0][0] for _, _, where, _ in rows()]
+    assert lessons == sorted(lessons)
+
+
 def test_claims_point_at_cells_that_exist() -> None:
     assert len(rows()) >= 15
     for claim, source, where, verdict in rows():
