@@ -13,7 +13,8 @@ from diffteach import toys
 from diffteach.explore.pack import pack
 from diffteach.explore.page import script, style
 from diffteach.explore.params import Choice, Handle, Param, Slider
-from diffteach.explore.scene import Scene, Showable
+from diffteach.explore.scene import Scene
+from diffteach.explore.showable import Showable
 
 BREATH = 0.02
 

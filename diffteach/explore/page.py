@@ -12,7 +12,8 @@ from typing import Any
 
 from diffteach.explore import colors
 from diffteach.explore.pack import pack
-from diffteach.explore.scene import Operation, Scene, Showable
+from diffteach.explore.scene import Operation, Scene
+from diffteach.explore.showable import Showable
 from diffteach.files import write_bytes
 
 _DRAWING = ("value", "words", "scene", "theme", "contour", "draw", "axes", "panel")

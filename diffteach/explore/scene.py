@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -299,33 +299,3 @@ class Frame:
             return None
         gap = np.asarray(self["guess"]) - self.of(self.scene.prediction.answer)
         return float(np.linalg.norm(gap))
-
-
-@runtime_checkable
-class Showable(Protocol):
-    """What a live view needs of an explorable."""
-
-    scene: Scene
-    values: dict[str, Any]
-    hide: tuple[str, ...]
-    error: str
-    state: str
-    film: Callable[..., Any] | None
-
-    def opened(self) -> dict[str, Any]:
-        """The values that Reset returns to."""
-
-    def fixed(self) -> dict[str, str]:
-        """Settings that a permalink names beside the parameters."""
-
-    def request(self, strokes: Any = None, **values: Any) -> None:
-        """Set parameters, then draw; what goes wrong is left in `error`."""
-
-    def observe(self, listener: Callable[[Any], None]) -> None:
-        """Call `listener(self)` after every change."""
-
-    def go(self, state: str) -> Any:
-        """Let the film run, wait or stop."""
-
-    def advance(self) -> Any:
-        """Show the film's next scene."""
