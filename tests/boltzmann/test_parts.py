@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from core.oracles import gaussian_denoiser
 from torch import Tensor
 
 from diffteach.boltzmann import (
@@ -43,9 +44,8 @@ def hill(height: float = 0.0) -> Energy:
 
 
 def rssm(seed: int = 0, **settings) -> RSSM:
-    return RSSM(
-        RSSMConfig(denoiser=SMALL, particles=3, **({"pool": 4096} | settings)), hill(), seed
-    )
+    given = {"denoiser": SMALL, "particles": 3, "pool": 4096}
+    return RSSM(RSSMConfig(**(given | settings)), hill(), seed)
 
 
 def idem(seed: int = 0, **settings) -> IDEM:
@@ -59,7 +59,7 @@ def fab(seed: int = 0, **settings) -> FAB:
 
 
 def direct(seed: int = 0, **settings) -> Direct:
-    return Direct(DirectConfig(denoiser=SMALL, **settings), POINTS, seed)
+    return Direct(DirectConfig(**({"denoiser": SMALL} | settings)), POINTS, seed)
 
 
 def trained(sampler):
@@ -91,6 +91,31 @@ def test_the_average_takes_its_share_of_every_step_and_draws_the_samples(make) -
         for value in trained(sampler).parameters():
             value.fill_(math.nan)
     assert bool(sampler.sample(50).isfinite().all())
+
+
+@pytest.mark.parametrize("make", LEARNING)
+def test_adams_first_step_is_as_long_as_the_rate(make) -> None:
+    rate = {"lr": 0.02} if make is fab else {"denoiser": DenoiserConfig(width=8, lr=0.02)}
+    sampler = make(**rate)
+    before = flat(trained(sampler))
+    sampler.step()
+    moves = (flat(trained(sampler)) - before).abs()
+    assert float(moves.max()) == pytest.approx(0.02, rel=1e-3)
+    assert float((moves > 0.0199).float().mean()) > 0.1  # a fresh flow's inner layers stay
+
+
+@pytest.mark.parametrize("make", [rssm, idem, direct])
+def test_networks_have_the_width_and_the_scale_that_they_are_told(make) -> None:
+    """With weights of 0 what is left is the optimum for N(0, data_scale^2 I)."""
+    for width, scale in ((8, 0.5), (24, 3.0)):
+        sampler = make(denoiser=DenoiserConfig(scale, width=width, batch_size=16))
+        assert width in {p.shape[0] for p in trained(sampler).parameters()}
+        with torch.no_grad():
+            for value in average(sampler).parameters():
+                value.zero_()
+        x_t, t = scale * torch.randn(64, 2), torch.full((64,), 0.2)
+        exact = gaussian_denoiser(torch.zeros(2), scale, sampler.config.schedule)
+        torch.testing.assert_close(sampler.denoise(x_t, t), exact(x_t, t))
 
 
 @pytest.mark.parametrize("make", LEARNING)
