@@ -87,12 +87,12 @@ PAPER = FQLConfig()
 # With alpha = 1 the pull back to the flow's own corner leaves 58 % of the actions on the way to the
 # best one; with 10 nearly all stay where the flow puts them.
 PLANE = FQLConfig(
-    alpha=0.3,
+    alpha=0.2,
     network=partial(Velocity, width=128, depth=2),
     policy=partial(StepPolicy, width=64, depth=2),
     critic=DoubleQConfig(lr=3e-3, network=partial(Critics, width=128, activation=Mish, norm=True)),
     lr=3e-3,
-    steps=800,
+    steps=500,
     batch_size=128,
 )
 ALPHAS = {

@@ -164,15 +164,27 @@ class SfBC:
     ) -> None:
         check_space(obs_dim, act_dim, act_limit)
         self.config, self.act_dim, self.act_limit = config, act_dim, act_limit
-        self.obs_dim, self.seed, self.device = obs_dim, seed, device
+        self.obs_dim, self.device = obs_dim, device
+        self.root = named_generator("root", seed)
         size = obs_dim, act_dim, config.behaviour_steps, seed, device
         self.behaviour = config.behaviour.build(*size)
-        with seeded(named_seed("critic", seed)):
-            self.net = config.network(obs_dim, act_dim).to(device)
-        self.fresh, self.judge = (copy.deepcopy(self.net).requires_grad_(False) for _ in range(2))
+        self.net = self.fresh()
+        self.slow = copy.deepcopy(self.net).requires_grad_(False)
         self.learner = Learner(self.net.parameters(), config.lr)
         self.counter = Counter()
         self.chance = named_generator("act", seed, device)
+
+    @property
+    def seed(self) -> int:
+        """A seed of the agent's own, always the same, that a checkpoint keeps."""
+        root = torch.Generator()
+        root.set_state(self.root.get_state())
+        return int(torch.randint(2**31, (), generator=root))
+
+    def fresh(self) -> nn.Module:
+        """A critic with the weights of the beginning, as the official code starts every round."""
+        with seeded(named_seed("critic", self.seed)):
+            return self.config.network(self.obs_dim, self.act_dim).to(self.device)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -190,14 +202,14 @@ class SfBC:
         return self.counter.count // max(self.config.critic_steps, 1)
 
     def critic_step(self, batch: Batch) -> Metrics:
-        """One step of Q towards the batch's returns; the last of a round appoints the judge."""
+        """One step of Q towards the batch's returns; the last of a round is copied."""
         if self.counter.count and self.counter.count % self.config.critic_steps == 0:
-            self.net.load_state_dict(self.fresh.state_dict())
+            self.net.load_state_dict(self.fresh().state_dict())
             self.learner = Learner(self.net.parameters(), self.config.lr)
         loss = (self.net(batch.obs, batch.act)[0] - batch.rew).square().mean()
         self.learner.step(loss)
         if self.counter.tick() % self.config.critic_steps == 0:
-            self.judge.load_state_dict(self.net.state_dict())
+            self.slow.load_state_dict(self.net.state_dict())
         return {"critic_loss": loss.detach()}
 
     def draw(
@@ -211,7 +223,7 @@ class SfBC:
         return acts.unflatten(0, (count, len(obs)))
 
     def values(self, obs: Float[Tensor, "n S"]) -> Float[Tensor, " n"]:
-        """V of the judge, the critic of the last round that has ended, in its own units.
+        """V of the slow critic, the copy from the end of the last round, in its own units.
 
         The same at each call: supports are drawn from a seed of their own.
         """
@@ -219,7 +231,7 @@ class SfBC:
         with torch.no_grad():
             for rows in obs.split(CHUNK):
                 acts = self.draw(rows, self.config.supports, generator)
-                q = self.judge(rows, acts)[0]
+                q = self.slow(rows, acts)[0]
                 found.append((torch.softmax(self.config.alpha * q, 0) * q).sum(0))
         return torch.cat(found)
 
@@ -242,7 +254,7 @@ class SfBC:
 class Planned:
     """Random transitions with standardised returns as rewards; a `Source` for `SfBC`.
 
-    A stage begins with a plan by the values of the judge, which stands still until its end: a
+    A stage begins with a plan by the values of the slow critic, which stands still until its end: a
     resumed stage plans the same.
     """
 

@@ -199,20 +199,21 @@ def test_a_run_on_plans_resumes_as_itself(tmp_path, stop) -> None:
 @pytest.mark.parametrize(
     ("seed", "settings", "most"),
     [
-        (0, {"steps": 400, "value_steps": 250}, 0.06),
-        *(pytest.param(s, {}, 0.02, marks=pytest.mark.slow) for s in range(3)),
+        (0, {"steps": 400, "value_steps": 250}, 0.1),
+        *(pytest.param(s, {}, 0.1, marks=pytest.mark.slow) for s in range(3)),
     ],
 )
 def test_four_corners(seed, settings, most) -> None:
     """The best of 16 plans of one step; guidance alone makes a plan a little better.
 
-    Measured in 400 steps of three seeds: 0.4 to 2.2 % outside.
+    A choice by predicted returns takes plans at the edge of the data. Measured: 93 to 99 % at the
+    corner, 0.4 to 7 % outside.
     """
     problem = corners()
     config = replace(fitted(PLANE, problem), **settings)
     agent = run(Diffuser(config, 1, 2, problem.limit, seed), problem.source(seed))
     result = outcome(problem, agent.act(torch.ones(300, 1)))
-    assert float(result.modes[2]) >= 0.94 and result.outside <= most
+    assert float(result.modes[2]) >= 0.9 and result.outside <= most
     earned = []
     for scale in (0.0, 0.2):
         agent.config = replace(agent.config, candidates=1, scale=scale)

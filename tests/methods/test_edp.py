@@ -189,14 +189,14 @@ WHOLE = {"steps": 1000, "batch_size": 256}
     ("seed", "settings", "least", "most"),
     [
         (0, {"steps": 250, "batch_size": 128, "candidates": 20}, 0.7, 0.3),
-        *(pytest.param(s, WHOLE, 0.92, 0.06, marks=pytest.mark.slow) for s in range(3)),
+        *(pytest.param(s, WHOLE, 0.9, 0.1, marks=pytest.mark.slow) for s in range(3)),
     ],
 )
 def test_four_corners(seed, settings, least, most) -> None:
-    """The best corner wins among fifty; the policy by itself keeps the others.
+    """The best corner wins among twenty; the policy by itself keeps the others.
 
     Only the prediction climbs, and near the end of the chain it can no longer change corners.
-    Measured in 1,000 steps: 95 to 97 % at the corner and 2 to 5 % outside, of three seeds.
+    Measured in 1,000 steps: 94 to 97 % at the corner and 2 to 6 % outside, of three seeds.
     """
     problem, obs = corners(), torch.ones(300, 1)
     config = replace(fitted(PLANE, problem), **settings)

@@ -87,13 +87,13 @@ def test_selection_draws_by_the_posterior_weights_without_putting_back() -> None
             assert found == pytest.approx(expected, abs=0.012)
 
 
-def test_values_are_softmax_means_over_supports_of_the_judge() -> None:
+def test_values_are_softmax_means_over_supports_of_the_slow_critic() -> None:
     """The behaviour is N(0, I), Q = a_x: E[a e^{2a}]/E[e^{2a}] = 2 for as many supports as here."""
     known = KnownBehaviour(lambda x, t: VP().sigma(t)[:, None] * x, VP())
     agent = SfBC(
         replace(TINY, alpha=2.0, supports=1000, sample_steps=40, behaviour=known), 1, 2, 50.0
     )
-    agent.judge = lambda obs, act: act[None, ..., 0]
+    agent.slow = lambda obs, act: act[None, ..., 0]
     value = agent.values(torch.ones(40, 1))
     assert float(value.mean()) == pytest.approx(2.0, abs=0.15)
     assert agent.values(torch.ones(40, 1)).equal(value)
@@ -120,12 +120,12 @@ def test_the_source_plans_in_units_of_the_round_before() -> None:
     torch.testing.assert_close(source.returns(), best_ahead(data.rew, ends, value, 0.99))
 
 
-def test_a_round_begins_afresh_and_ends_with_a_new_judge() -> None:
+def test_a_round_begins_afresh_and_ends_with_a_copy() -> None:
     agent, batch = SfBC(TINY, 3, 2), transitions(32)
     q = [agent.net(batch.obs, batch.act)]
     for _ in range(5):
         agent.critic_step(batch)
-    assert agent.judge(batch.obs, batch.act).equal(agent.net(batch.obs, batch.act))
+    assert agent.slow(batch.obs, batch.act).equal(agent.net(batch.obs, batch.act))
     assert not agent.net(batch.obs, batch.act).equal(q[0]) and agent.finished == 1
     agent.critic_step(batch)
     twin = SfBC(TINY, 3, 2)
