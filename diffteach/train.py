@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diffteach.checks import check_kind
@@ -168,6 +168,23 @@ class InMemory:
         if stored != mine:
             raise ValueError(f"the position belongs to {stored} transitions, got a set of {mine}")
         self._rows.load_state_dict(state_dict)
+
+
+@runtime_checkable
+class ReadsEpisodes(Protocol):
+    """An agent whose batches are more than single rows: plans, or returns of whole episodes."""
+
+    def source(self, data: Batch, ends: Bool[Tensor, " n"], seed: int = 0) -> Source: ...
+
+
+def source_for(agent: Agent, data: Batch, ends: Bool[Tensor, " n"], seed: int = 0) -> Source:
+    """The agent's own batches of transitions in order, or single rows of them at random.
+
+    `ends` marks the last row of each episode.
+    """
+    if isinstance(agent, ReadsEpisodes):
+        return agent.source(data, ends, seed)
+    return InMemory(data, seed)
 
 
 def check_finite(name: str, value: Tensor) -> None:

@@ -25,7 +25,7 @@ from diffteach.runs.folder import Folder
 from diffteach.runs.opened import Opened, built, check_device
 from diffteach.runs.settings import PLANE, Setup, base, changes, recipe
 from diffteach.schedule import check_count
-from diffteach.train import InMemory, Progress, fit
+from diffteach.train import Progress, Source, fit, source_for
 from diffteach.types import Batch, Recipe, Stage
 
 PACKAGES = ("diffteach", "torch", "numpy", "gymnasium", "mujoco", "minari")
@@ -152,7 +152,8 @@ def train(
     if folder.begun:
         _check_same(folder, about)
     opened = built(about, where)
-    source = InMemory(prepared(data, how, opened), setup.seed)
+    ends = data.ends.to(where)
+    source = source_for(opened.agent, prepared(data, how, opened), ends, setup.seed)
     done: dict[str, int] = {}
     if folder.begun and folder.checkpoint.exists():
         done = dict(checkpoint.load(folder.checkpoint, opened.agent, source))
@@ -182,7 +183,7 @@ class _Training:
         self,
         folder: Folder,
         opened: Opened,
-        source: InMemory,
+        source: Source,
         clock: _Clock,
         seed: int,
         log_every: int,

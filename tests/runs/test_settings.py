@@ -9,7 +9,11 @@ import torch
 from runs.plane_runs import SETUP, toy
 
 from diffteach import plane, runs
+from diffteach.data import Dataset
+from diffteach.data.dataset import digest
+from diffteach.runs import Setup
 from diffteach.runs.settings import base, changes, leaves, method, with_changes, with_steps
+from diffteach.types import Batch
 
 METHODS = sorted(plane.METHODS)
 
@@ -57,3 +61,27 @@ def test_a_folder_gives_the_same_actions_and_the_same_returns(tmp_path) -> None:
     # The bandit's scale: 0 and 5 count as 0 and 100 percent.
     row = rows[0]
     assert float(row["score"]) == pytest.approx(20 * float(row["return"]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"), [("diffuser", {"horizon": 8}), ("sfbc", {}), ("srpo", {}), ("iql", {})]
+)
+def test_agents_of_plans_and_of_rows_train_on_the_same_episodes(name, changed, tmp_path) -> None:
+    """Ten walks of twenty steps, whose next observations are those of the next row."""
+    generator = torch.Generator().manual_seed(0)
+    walks = torch.randn(10, 21, 3, generator=generator).cumsum(1) / 5
+    act = torch.rand(200, 2, generator=generator) * 2 - 1
+    ends = torch.arange(200) % 20 == 19
+    batch = Batch(
+        walks[:, :-1].flatten(0, 1), act, act[:, 0], walks[:, 1:].flatten(0, 1), ends.float()
+    )
+    data = Dataset("mine/walks-v0", batch, ends, None, None, "drawn", digest(batch, ends))
+    setup = Setup(name, data.name, seed=1)
+    config = with_changes(with_steps(base(setup).config, 3), changed)
+    small = with_changes(config, {n: 8 for n in leaves(config) if n in ("batch_size",)})
+    setup = replace(setup, changes=changes(base(setup).config, small))
+    folder = runs.train(setup, data, tmp_path / "run", progress=False)
+    opened = runs.open_run(folder.path)
+    assert opened.act(batch.obs[:5]).shape == (5, 2)
+    with pytest.raises(ValueError, match="name no environment"):
+        opened.evaluate()
