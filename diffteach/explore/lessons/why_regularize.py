@@ -105,7 +105,7 @@ def _stacks(density: str, reward: str, seed: int, size: int) -> Mapping[str, Sta
     return {
         "q": Stack(q.numpy(), heads | {"steps": KNOTS}, bits=10),
         "truth": Stack(truth.reshape(size, size).numpy()),
-        "logp": Stack(logp.clamp(min=float(floor) - 100).reshape(size, size).numpy(), bits=13),
+        "logp": Stack(logp.clamp(min=float(floor) - 100).reshape(size, size).numpy(), bits=16),
         "floor": Stack(np.array(float(floor))),
         "data": Stack(data.points[:SHOWN].numpy()),
         "paid": Stack(paid[:SHOWN].numpy()),
