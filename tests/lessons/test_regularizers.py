@@ -190,6 +190,12 @@ def test_under_sigma_squared_srpo_leaves_the_data_and_vsd_covers_them(lesson):
     assert "where there is no data; the trust region" in lesson.words
 
 
+def test_nobody_is_where_no_data_are_while_a_fifth_of_them_is_near(lesson):
+    lesson.reset().set(time=0.0)
+    assert lesson["cover_srpo"] == lesson["cover_bc"] > 0.1
+    assert "no data" not in lesson.words
+
+
 def test_under_the_true_score_srpo_is_points_and_vsd_has_width(lesson):
     lesson.reset().set(omega="true score", reward="none")
     ends, width = lesson["at_srpo"], width_of(0.3536, 4.5)

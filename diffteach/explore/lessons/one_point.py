@@ -155,7 +155,7 @@ def scene(
         stacks=_stacks(density, denoiser, seed, size, mine),
         let=view.formulas(denoiser != "exact", own),
         panels=(
-            Panel("one action: pulled, and let go"),
+            Panel("one action, let go"),
             Panel(
                 "the pulls, enlarged",
                 "chart",

@@ -116,8 +116,9 @@ def layers(own: bool) -> tuple[Layer, ...]:
 WORDS = (
     "At one λ = {lam:.3g}, {100*time:.0f} % of the way: {100*cover_vsd:.0f} % of the data have an "
     "action of VSD's policy nearby, {100*cover_srpo:.0f} % one of SRPO's under the same ω = "
-    "{omega}{away_srpo > far ?, which stand where there is no data|}; the trust region's have "
-    "{100*cover_tr:.0f} %, BC's {100*cover_bc:.0f} %{away_bc > far ?, where there is no data|}."
+    "{omega}{(away_srpo > far)*(cover_srpo < 0.05) ?, which stand where there is no data|}; the "
+    "trust region's have {100*cover_tr:.0f} %, BC's {100*cover_bc:.0f} %"
+    "{(away_bc > far)*(cover_bc < 0.05) ?, where there is no data|}."
 )
 
 
