@@ -115,22 +115,22 @@ def _judge_steady(answer: Any) -> None:
         usual = _error(torch.softmax(drawn.energy.double(), 0), drawn)
         ratio[noise] = _error(_weights(answer, drawn.energy), drawn) / usual
     low, high = ratio[_LOW], ratio[_HIGH]
-    said = f"Your squared error is {low:.2f} times that of exp(E) at s = 1, {high:.2f} at s = 4."
+    said = f"Your squared error is {low:.2f} times that of exp(E) at σ/α = 1, {high:.2f} at 4."
     if abs(low - 1) < 1e-4 and abs(high - 1) < 1e-4:
-        raise Slip("These are the weights exp(E) themselves; something has to change at s = 4.")
+        raise Slip("These are the weights exp(E) themselves; something has to change at σ/α = 4.")
     if high > 3 and low > 3:
         raise Slip(f"{said} Your weights hardly know the energy, so that you learn noise.")
     if high > 1.2:
         raise Slip(
-            f"{said} At s = 4 few particles count already; fewer make the target wilder. Which "
+            f"{said} At σ/α = 4 few particles count already; fewer make the target wilder. Which "
             "rows are in trouble, and what would spread their weights?"
         )
     if high > _WANTED and low <= _KEPT:
-        raise Slip(f"{said} Safe, but too timid at s = 4: at most {_WANTED} is wanted there.")
+        raise Slip(f"{said} Safe, but too timid at σ/α = 4: at most {_WANTED} is wanted there.")
     if high <= _WANTED and low > _KEPT:
         raise Slip(
             f"{said} Warmer weights help where one particle carries everything, and hurt where "
-            f"many count: at most {_KEPT:.2f} is wanted at s = 1. Let the energies of a column "
+            f"many count: at most {_KEPT:.2f} is wanted at σ/α = 1. Let the energies of a column "
             "say which case it is: their spread, or the effective number of their weights."
         )
     if high > _WANTED:
