@@ -31,15 +31,13 @@ from diffteach.boltzmann import (
     LangevinConfig,
     RSSMConfig,
     Sampler,
-    batch_weight,
     energy_w1,
     grid_kl,
     mode_shares,
     mode_weight_error,
-    raw_weight,
-    self_weight,
     uniform_proposal,
 )
+from diffteach.objectives import mean_one_weight, raw_weight, self_weight, standardised_weight
 from diffteach.schedule import EDM, VP
 from diffteach.toys import density
 
@@ -127,7 +125,11 @@ SAMPLERS: dict[str, Make] = {
     "RSSM, raw weights, 1 particle": functools.partial(rssm, particles=1),
     "RSSM, raw weights": rssm,
     "RSSM, raw weights, uniform proposal": rssm_uniform,
-    "RSSM, batch weights": functools.partial(rssm, weight=batch_weight),
+    "RSSM, mean-one weights": functools.partial(rssm, weight=mean_one_weight),
+    "RSSM, standardised weights": functools.partial(rssm, weight=standardised_weight),
+    "RSSM, standardised weights, 1 particle": functools.partial(
+        rssm, weight=standardised_weight, particles=1
+    ),
     "RSSM, self weights": functools.partial(rssm, weight=self_weight),
     "RSSM, self weights, 64 particles": functools.partial(rssm, weight=self_weight, particles=64),
     "iDEM": idem,

@@ -138,9 +138,39 @@ def rssm_loss(
     return weight * (denoise(x_t, t) - target).square().sum(-1)
 
 
-def relative_weight(log_weight: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """exp(log_weight) over its mean: weights of mean 1, whatever constant is added to the logs."""
+def raw_weight(
+    log_weight: Float[Tensor, "*B"], temperature: float | int | Float[Tensor, ""] = 1.0
+) -> Float[Tensor, "*B"]:
+    """exp(log_weight): the weight of SDAC Eq. 15; a constant against overflow is the caller's."""
+    return log_weight.exp()
+
+
+def mean_one_weight(
+    log_weight: Float[Tensor, "*B"], temperature: float | int | Float[Tensor, ""] = 1.0
+) -> Float[Tensor, "*B"]:
+    """exp(log_weight) over its mean: the same ratios, whatever constant is added to the logs."""
     return torch.softmax(log_weight.flatten(), 0).reshape(log_weight.shape) * log_weight.numel()
+
+
+def standardised_weight(
+    log_weight: Float[Tensor, "*B"], temperature: float | int | Float[Tensor, ""] = 1.0
+) -> Float[Tensor, "*B"]:
+    """exp(z/temperature) over its mean, z = (Q - mean)/std in the batch within +-3.
+
+    SDAC's "Q normalised within the batch", as its authors told their reviewers; the bounds are
+    those of DPMD in their code. Values of states may differ by so much that without z one or two
+    rows of a batch count; where all rows are of one state, z is another temperature.
+    """
+    std, mean = torch.std_mean(log_weight, correction=0)
+    z = (log_weight - mean) / std.clamp_min(1e-12)
+    return mean_one_weight(z.clamp(-3, 3) / temperature)
+
+
+def self_weight(
+    log_weight: Float[Tensor, "*B"], temperature: float | int | Float[Tensor, ""] = 1.0
+) -> Float[Tensor, "*B"]:
+    """1 for every row (SDAC's code): with a single particle nothing of the energy is left."""
+    return torch.ones_like(log_weight)
 
 
 def contrastive_energy_loss(

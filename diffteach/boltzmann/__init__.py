@@ -17,11 +17,8 @@ from diffteach.boltzmann.metrics import (
 from diffteach.boltzmann.rssm import (
     RSSM,
     RSSMConfig,
-    batch_weight,
     gaussian_proposal,
     particle_ess,
-    raw_weight,
-    self_weight,
     uniform_proposal,
 )
 
@@ -41,7 +38,6 @@ __all__ = [
     "RealNVP",
     "Sampler",
     "annealed",
-    "batch_weight",
     "effective_sample_size",
     "energy_gradient_target",
     "energy_w1",
@@ -50,8 +46,6 @@ __all__ = [
     "mode_shares",
     "mode_weight_error",
     "particle_ess",
-    "raw_weight",
-    "self_weight",
     "smoothed_density",
     "uniform_proposal",
 ]

@@ -16,13 +16,12 @@ from torch import Tensor
 from diffteach.boltzmann.energy import Energy
 from diffteach.boltzmann.learning import DenoiserConfig, Memory, bound
 from diffteach.boltzmann.metrics import effective_sample_size
-from diffteach.objectives import relative_weight, reverse_sampling_target, rssm_loss
+from diffteach.objectives import raw_weight, reverse_sampling_target, rssm_loss
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, perturb, x0_from_eps
 from diffteach.train import Stream
 from diffteach.types import Denoise, Metrics, Schedule
 
-Rows = Float[Tensor, " B"]
 Proposed = tuple[Float[Tensor, "n dim"], Float[Tensor, " n"]]
 
 
@@ -40,29 +39,6 @@ def uniform_proposal(
     """n noisy points evenly spread over [-half, half]^dim, and their log-densities."""
     u = torch.rand(n, dim, generator=generator, device=generator.device)
     return half * (2 * u - 1), u.new_full((n,), -dim * math.log(2 * half))
-
-
-def raw_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:
-    """exp(log_weight - peak): the paper's row weight; `peak` is a constant against overflow."""
-    return torch.exp(log_weight - peak)
-
-
-def batch_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:
-    """Softmax over the batch, times its size: mean 1 (SDAC's "Q normalised within the batch")."""
-    return relative_weight(log_weight)
-
-
-def self_weight(log_weight: Rows, peak: Float[Tensor, ""]) -> Rows:
-    """1 for every row (SDAC's code): with a single particle nothing of the energy is left.
-
-    ValueError where all particles of a row have zero density.
-    """
-    if bool((dead := log_weight == -math.inf).any()):
-        raise ValueError(
-            f"self_weight needs a particle of positive density in every row, got none in "
-            f"{int(dead.sum())} of {len(dead)} rows; raw_weight and batch_weight leave them out"
-        )
-    return torch.ones_like(log_weight)
 
 
 def particle_ess(
@@ -86,8 +62,9 @@ class RSSMConfig:
     """noise levels; the default ends at sigma/alpha = 4, since particles miss the target beyond"""
     proposal: Callable[..., tuple[Tensor, Tensor]] = gaussian_proposal
     """called as proposal(n, dim, generator): noisy points and log-densities (SDAC Eq. 15)"""
-    weight: Callable[[Tensor, Tensor], Tensor] = raw_weight
-    """row weight of the loss: raw_weight, batch_weight or self_weight, three methods"""
+    weight: Callable[[Tensor, float | int], Tensor] = raw_weight
+    """row weight of the loss, of log mean exp(E/temperature) less its peak, and temperature:
+    raw_weight, mean_one_weight, standardised_weight (the paper's) or self_weight (its code's)"""
     particles: int = 16
     """backward draws per noisy point, K (1 in the paper's formula, 64 in SDAC's code)"""
     temperature: float | int = 1.0
@@ -134,12 +111,13 @@ class RSSM:
         target, log_weight = reverse_sampling_target(
             self.energy, config.schedule, x_t, t, eps.transpose(0, 1), config.temperature
         )
-        if bool((dead := log_weight == -math.inf).all()):
+        live = log_weight > -math.inf  # of other rows, which no particle reached, nothing is known
+        if not bool(live.any()):
             raise ValueError("proposal must reach points of positive density, got none in a batch")
         self.peak.x = torch.maximum(self.peak.x, log_weight.max())
-        weight = config.weight(log_weight, self.peak.x)
-        target = target.masked_fill(dead.unsqueeze(-1), 0.0)  # its weight is 0 and it is NaN
-        loss = rssm_loss(bound(self.model.net), x_t, t, target, weight).mean()
+        weight = config.weight(log_weight[live] - self.peak.x, config.temperature)
+        error = rssm_loss(bound(self.model.net), x_t[live], t[live], target[live], weight)
+        loss = error.sum() / len(live)
         self.model.step(loss)
         rows = effective_sample_size(weight.log())
         return {"loss": loss.detach(), "rows": rows}

@@ -16,7 +16,7 @@ from diffteach.checks import check_kind, check_not_negative, check_obs, check_sp
 from diffteach.critics import DoubleQConfig, KnownQ
 from diffteach.data.names import task
 from diffteach.nets import Critics, Learner, Mish, NoisyEnergy, ResNetDenoiser, seeded
-from diffteach.objectives import contrastive_energy_loss, relative_weight
+from diffteach.objectives import contrastive_energy_loss, mean_one_weight
 from diffteach.sampling import initial_noise, sample
 from diffteach.schedule import VP, check_count, check_positive, guided
 from diffteach.seeds import named_seed
@@ -33,8 +33,11 @@ def self_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
 
 
 def batch_normalised(log_weight: Float[Tensor, "M B"]) -> Float[Tensor, "M B"]:
-    """exp(beta Q) over its mean in the whole batch: off by O(1/(M B)) where states are alike."""
-    return relative_weight(log_weight) / len(log_weight)
+    """`mean_one_weight` over M: exp(beta Q) over its mean in the batch, off by O(1/(M B)).
+
+    Where states are alike, that is.
+    """
+    return mean_one_weight(log_weight) / len(log_weight)
 
 
 def naive_energy(q: QFunction, beta: float | int) -> Energy:

@@ -33,39 +33,17 @@ from diffteach.nets import (
     ema_update,
     seeded,
 )
-from diffteach.objectives import relative_weight, reverse_sampling_target, rssm_loss
+from diffteach.objectives import (
+    reverse_sampling_target,
+    rssm_loss,
+    self_weight,
+    standardised_weight,
+)
 from diffteach.sampling import best_of, initial_noise, sample
 from diffteach.schedule import VP, Discrete, check_count, check_positive, perturb, relax_betas
 from diffteach.seeds import named_seed
 from diffteach.train import Counter, named_generator, normal
 from diffteach.types import Batch, Metrics, QFunction, Recipe, Stage
-
-
-def mean_one_rows(
-    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
-) -> Float[Tensor, " B"]:
-    """exp(Q/lambda) of a row over its mean in the batch: exact where all rows are of one state."""
-    return relative_weight(log_weight)
-
-
-def batch_rows(
-    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
-) -> Float[Tensor, " B"]:
-    """exp(z/lambda) over its mean, z = (Q - mean)/std in the batch within +-3: the paper's weight.
-
-    As its authors told their reviewers; the bounds are those of DPMD in their code. Without z the
-    values of states may differ by so much that one or two rows of a batch count.
-    """
-    std, mean = torch.std_mean(log_weight, correction=0)
-    z = (log_weight - mean) / std.clamp_min(1e-12)
-    return relative_weight(z.clamp(-3, 3) / temperature)
-
-
-def unit_rows(
-    log_weight: Float[Tensor, " B"], temperature: Float[Tensor, ""]
-) -> Float[Tensor, " B"]:
-    """1 for every row: the official code, whose softmax over K leaves Q to the target alone."""
-    return torch.ones_like(log_weight)
 
 
 def entropy_excess(log_alpha: Float[Tensor, ""], act_dim: int) -> Float[Tensor, ""]:
@@ -91,9 +69,9 @@ class SDACConfig:
     """lambda of exp(Q/lambda) at the start, Q of scaled rewards; alpha/alpha_start multiplies it"""
     particles: int = 1
     """clean actions drawn per noisy one, K (paper 1, official code 64)"""
-    row_weight: Callable[[Tensor, Tensor], Tensor] = batch_rows
-    """weight of a noisy action, of log mean exp(Q/lambda) (B,) and lambda: batch_rows (paper),
-    mean_one_rows (for one state) or unit_rows (official code), which needs K > 1"""
+    row_weight: Callable[[Tensor, Tensor], Tensor] = standardised_weight
+    """weight of a noisy action, of log mean exp(Q/lambda) (B,) and lambda: standardised_weight
+    (paper), mean_one_weight (for one state) or self_weight (official code), which needs K > 1"""
     clamp_drawn: bool = True
     """drawn actions are clamped to the box before Q sees them, the noise that led there is not:
     Q counts as constant beyond the box (official code)"""
@@ -148,15 +126,15 @@ class SDACConfig:
         check_kind("critic", self.critic, DoubleQConfig, KnownQ)
         for name in ("particles", "candidates", "delay", "alpha_every", "sample_steps"):
             check_count(name, getattr(self, name))
-        if self.particles == 1 and self.row_weight is unit_rows:
+        if self.particles == 1 and self.row_weight is self_weight:
             raise ValueError(
-                "row_weight unit_rows needs at least two particles: with one, its softmax is 1 "
-                "whatever Q says and the policy learns pure noise; take batch_rows"
+                "row_weight self_weight needs at least two particles: with one, its softmax is 1 "
+                "whatever Q says and the policy learns pure noise; take standardised_weight"
             )
 
 
 PAPER = SDACConfig()
-OFFICIAL = replace(PAPER, particles=64, row_weight=unit_rows)
+OFFICIAL = replace(PAPER, particles=64, row_weight=self_weight)
 PLANE = replace(
     OFFICIAL,
     reward_scale=1.0,

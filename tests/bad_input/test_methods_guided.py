@@ -11,8 +11,8 @@ from diffteach.behaviour import BehaviourConfig
 from diffteach.critics import DoubleQConfig
 from diffteach.methods.dql_kl import DQLKLConfig
 from diffteach.methods.qgpo import PLANE, QGPO, QGPOConfig
-from diffteach.methods.sdac import OFFICIAL, SDAC, SDACConfig, unit_rows
-from diffteach.objectives import contrastive_energy_loss
+from diffteach.methods.sdac import OFFICIAL, SDAC, SDACConfig
+from diffteach.objectives import contrastive_energy_loss, self_weight
 from diffteach.schedule import EDM, VP
 from diffteach.train import InMemory, fit, one_step
 
@@ -32,7 +32,7 @@ CASES = [
     (lambda: SDACConfig(delay=0), "delay must be at least 1, got 0"),
     (lambda: SDACConfig(alpha_start=-1), "alpha_start must be positive, got -1"),
     (lambda: replace(OFFICIAL, particles=1), "two particles: .* the policy learns pure noise"),
-    (lambda: SDACConfig(row_weight=unit_rows), "row_weight unit_rows needs at least two"),
+    (lambda: SDACConfig(row_weight=self_weight), "row_weight self_weight needs at least two"),
     (lambda: SDAC(SDACConfig(), 1, 2, 0.0), "act_limit must be positive and finite, got 0"),
     (lambda: QGPOConfig(beta=0), "beta must be positive, got 0"),
     (lambda: QGPOConfig(target_beta=-1), "target_beta must be positive, got -1"),

@@ -22,14 +22,13 @@ from diffteach.boltzmann import (
     Langevin,
     LangevinConfig,
     RSSMConfig,
-    batch_weight,
     particle_ess,
-    raw_weight,
 )
 from diffteach.boltzmann import direct as direct_file
 from diffteach.boltzmann import fab as fab_file
 from diffteach.boltzmann import idem as idem_file
 from diffteach.boltzmann import rssm as rssm_file
+from diffteach.objectives import mean_one_weight, raw_weight
 from diffteach.schedule import EDM, VP
 from diffteach.toys import GaussianMixture
 
@@ -194,7 +193,7 @@ def recorded(monkeypatch, module, name):
     return calls
 
 
-@pytest.mark.parametrize("weight", [raw_weight, batch_weight])
+@pytest.mark.parametrize("weight", [raw_weight, mean_one_weight])
 def test_rssms_rows_weigh_as_their_particles_do(monkeypatch, weight) -> None:
     """All by mean exp(E/temperature): up to one constant for all batches, or to a mean of 1."""
     targets = recorded(monkeypatch, rssm_file, "reverse_sampling_target")
@@ -205,7 +204,7 @@ def test_rssms_rows_weigh_as_their_particles_do(monkeypatch, weight) -> None:
         log_weight, used = targets[-1][1][1], losses[-1][0][4]
         highest = max(highest, float(log_weight.max()))
         w = log_weight.exp()
-        wanted = w / w.mean() if weight is batch_weight else w / math.exp(highest)
+        wanted = w / w.mean() if weight is mean_one_weight else w / math.exp(highest)
         torch.testing.assert_close(used, wanted, rtol=1e-3, atol=1e-30)
         torch.testing.assert_close(rows, w.sum() ** 2 / w.square().sum(), rtol=1e-4, atol=0)
         assert losses[-1][0][3].equal(targets[-1][1][0])

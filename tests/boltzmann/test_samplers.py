@@ -24,17 +24,15 @@ from diffteach.boltzmann import (
     LangevinConfig,
     RSSMConfig,
     Sampler,
-    batch_weight,
     energy_w1,
     grid_kl,
     mode_shares,
     mode_weight_error,
-    raw_weight,
-    self_weight,
     smoothed_density,
     uniform_proposal,
 )
 from diffteach.boltzmann.idem import reverse_sde
+from diffteach.objectives import mean_one_weight, raw_weight, self_weight, standardised_weight
 from diffteach.sampling import initial_noise, sample, time_grid
 from diffteach.schedule import EDM, perturb
 from diffteach.toys import GaussianMixture, density
@@ -139,8 +137,8 @@ def test_the_result_does_not_depend_on_the_proposal(learned) -> None:
 
 
 @pytest.mark.slow
-def test_batch_weights_learn_the_same() -> None:
-    sampler = trained(RSSMConfig(denoiser=DENOISER, weight=batch_weight), 500)
+def test_mean_one_weights_learn_the_same() -> None:
+    sampler = trained(RSSMConfig(denoiser=DENOISER, weight=mean_one_weight), 500)
     kl, error = scores(sampler.sample(10_000))
     assert kl < 0.06 and error < 0.025
 
@@ -173,7 +171,7 @@ def test_langevin_keeps_the_weights_of_its_start() -> None:
 
 
 @pytest.mark.slow
-def test_direct_denoising_is_the_upper_bound() -> None:
+def test_direct_denoising_learns_both_modes_of_exact_points() -> None:
     points = sdac().sample(20_000, torch.Generator().manual_seed(1))
     sampler = Direct(DirectConfig(denoiser=DENOISER), points)
     for _ in range(1500):
@@ -281,7 +279,7 @@ def test_points_of_zero_density_weigh_nothing() -> None:
     def disc(x: Tensor) -> Tensor:
         return torch.where(x.square().sum(-1) < 1, 0.0, -math.inf)
 
-    for weight in (raw_weight, batch_weight):
+    for weight in (raw_weight, mean_one_weight, standardised_weight, self_weight):
         config = RSSMConfig(denoiser=DenoiserConfig(0.5, width=16), weight=weight, particles=2)
         sampler = RSSM(config, Energy(disc))
         for _ in range(20):

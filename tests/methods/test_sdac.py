@@ -16,14 +16,17 @@ from diffteach.methods import sdac
 from diffteach.methods.sdac import (
     SDAC,
     SDACConfig,
-    batch_rows,
     entropy_excess,
     linear_decay,
-    mean_one_rows,
-    unit_rows,
 )
 from diffteach.nets import Critics, MLPDenoiser, PlaneDenoiser
-from diffteach.objectives import reverse_sampling_target
+from diffteach.objectives import (
+    mean_one_weight,
+    raw_weight,
+    reverse_sampling_target,
+    self_weight,
+    standardised_weight,
+)
 from diffteach.schedule import Discrete, relax_betas
 from diffteach.train import InMemory, fit, one_step
 from diffteach.types import Agent, Batch
@@ -73,7 +76,7 @@ def test_few_particles_even_out_the_shares() -> None:
 @pytest.mark.slow
 def test_one_particle_suffices_where_rows_are_weighted() -> None:
     """The paper's K = 1 has no such bias, but a batch of which few rows count."""
-    config = replace(KNOWN, particles=1, row_weight=mean_one_rows, batch_size=1024, steps=600)
+    config = replace(KNOWN, particles=1, row_weight=mean_one_weight, batch_size=1024, steps=600)
     act = trained(config).act(OBS.expand(4000, 1))
     assert major_share(act) == pytest.approx(0.8, abs=0.07)
 
@@ -165,9 +168,10 @@ def test_one_denoised_row_per_noisy_action_has_the_gradient_of_all_its_particles
 
 def test_row_weights_keep_the_ratios_of_exp_q() -> None:
     log_weight = torch.tensor([0.0, 1.0, 3.0])
-    weight = mean_one_rows(log_weight, ONE)
+    weight = mean_one_weight(log_weight, ONE)
     torch.testing.assert_close(weight, log_weight.exp() / log_weight.exp().mean())
-    assert unit_rows(log_weight, ONE).equal(torch.ones(3))
+    assert raw_weight(log_weight, ONE).equal(log_weight.exp())
+    assert self_weight(log_weight, ONE).equal(torch.ones(3))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
@@ -181,9 +185,9 @@ def test_the_papers_rows_standardise_q_within_the_batch(temperature) -> None:
     z = ((q - q.mean()) / (q - q.mean()).square().mean().sqrt()).clamp(max=3)
     wanted = (z / temperature).exp()
     for scale, shift in ((1.0, 0.0), (300.0, 0.0), (1.0, 1000.0)):
-        weight = batch_rows((scale * q + shift) / temperature, heat)
+        weight = standardised_weight((scale * q + shift) / temperature, heat)
         torch.testing.assert_close(weight, wanted / wanted.mean(), rtol=2e-3, atol=1e-6)
-    assert batch_rows(torch.full((5,), 7.3), heat).equal(torch.ones(5))
+    assert standardised_weight(torch.full((5,), 7.3), heat).equal(torch.ones(5))
 
 
 def test_rows_of_states_of_very_different_value_all_count() -> None:
@@ -191,7 +195,7 @@ def test_rows_of_states_of_very_different_value_all_count() -> None:
     q = 500 + 100 * torch.randn(256, generator=torch.Generator().manual_seed(0))
     left = [
         float(rows(q, ONE).sum() ** 2 / rows(q, ONE).square().sum())
-        for rows in (mean_one_rows, batch_rows)
+        for rows in (mean_one_weight, standardised_weight)
     ]
     assert left[0] < 2 and left[1] > 80
 
@@ -200,7 +204,7 @@ def test_rows_of_states_of_very_different_value_all_count() -> None:
 
 SMALL = SDACConfig(
     particles=4,
-    row_weight=unit_rows,
+    row_weight=self_weight,
     candidates=3,
     alpha_every=3,
     network=partial(MLPDenoiser, width=16),
@@ -317,4 +321,4 @@ def test_the_actors_rate_falls_linearly_between_two_of_its_steps() -> None:
 
 
 def test_presets() -> None:
-    assert replace(sdac.OFFICIAL, particles=1, row_weight=batch_rows) == sdac.PAPER
+    assert replace(sdac.OFFICIAL, particles=1, row_weight=standardised_weight) == sdac.PAPER

@@ -26,11 +26,9 @@ from diffteach.boltzmann import (
     LangevinConfig,
     RSSMConfig,
     Sampler,
-    batch_weight,
     grid_kl,
-    raw_weight,
-    self_weight,
 )
+from diffteach.objectives import mean_one_weight, raw_weight, self_weight, standardised_weight
 from diffteach.schedule import EDM, VP
 
 BUDGET = 1.5
@@ -103,7 +101,8 @@ def _direct(course: Course, energy: Energy, law: toys.Density) -> Sampler:
 
 SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
     "RSSM, raw weights": partial(_rssm, raw_weight),
-    "RSSM, batch weights": partial(_rssm, batch_weight),
+    "RSSM, mean-one weights": partial(_rssm, mean_one_weight),
+    "RSSM, standardised weights": partial(_rssm, standardised_weight),
     "RSSM, self weights": partial(_rssm, self_weight),
     "Langevin": _langevin,
     "iDEM": _idem,

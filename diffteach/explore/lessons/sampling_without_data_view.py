@@ -39,7 +39,7 @@ LET: Mapping[str, str] = {
 }
 
 _SIZES = ((0.0, 0.03, 3.0), (0.03, 0.2, 6.0), (0.2, 0.6, 9.0), (0.6, 2.0, 12.0))
-_COLORS = ("blue", "sky", "vermilion", "orange", "green", "yellow", "ink")
+_COLORS = ("blue", "sky", "purple", "vermilion", "orange", "green", "yellow", "ink")
 
 
 def layers(own: bool) -> tuple[Layer, ...]:
@@ -143,7 +143,7 @@ def layers(own: bool) -> tuple[Layer, ...]:
                 y=f"column(kl, {k})",
                 color=color,
                 width=2.5 if k == 0 else 1.6,
-                dash=name in ("RSSM, batch weights", "direct, from exact points"),
+                dash=name in ("RSSM, mean-one weights", "direct, from exact points"),
                 legend=name,
             )
             for k, (name, color) in enumerate(zip(NAMES, _COLORS, strict=True))
