@@ -114,7 +114,11 @@ class View {
     on(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.restyle());
     const sized = new ResizeObserver(() => this.schedule(true));
     sized.observe(root);
-    const themed = new MutationObserver(() => this.restyle());
+    // JupyterLab takes its styles away while it loads a theme: what has no width then is drawn later.
+    const themed = new MutationObserver(() => {
+      this.restyle();
+      setTimeout(() => this.schedule(true), 300);
+    });
     themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
     this.cleanups.push(() => sized.disconnect(), () => themed.disconnect());
     this.cleanups.push(onResolution(() => this.schedule(true)));
@@ -235,9 +239,9 @@ class View {
 
   // Panels side by side as wide as fits, wrapped where the page is narrow.
   arrange(shown) {
-    this.resized = false;
     const room = this.root.clientWidth - 2 * 16;
     if (room <= 0) return;
+    this.resized = false;
     const n = Math.max(1, shown.length);
     const beside = n === 1 && room >= 720;
     this.root.classList.toggle("dt-beside", beside);
