@@ -233,28 +233,20 @@ _KL: Mapping[str, Any] = {
     "behaviour": dtql.PLANE.behaviour,
     "fake": BehaviourConfig(EDM(), network=partial(PlaneDenoiser, width=96), lr=3e-3, anneal=False),
     "critic": dtql.PLANE.critic,
-    "steps": dtql.PLANE.steps,
+    "steps": 1200,
 }
-# Method, policy, and what differs from the method's settings for the plane. At alpha = 3 the ridges
-# between the 25 modes (9 to 18 above the valleys, times alpha) stop any point that climbs a reward
-# of slope 1, so where a policy ends is decided while it is still wide and sees all modes: hence the
-# Gaussian's wide start and a constant rate. With alpha = 1 and a falling rate, one run in four of
-# `far` still lay spread along the walls of the square, where the squashing is flat. SRPO's weights
-# need strengths of their own: a slope of beta along the diagonal crosses the ridges between the 25
+# Method, policy, and what differs from the method's settings for the plane. SRPO's weights need
+# strengths of their own: a slope of beta along the diagonal crosses the ridges between the 25
 # modes, where the pulls are at most .23, .62 and 1.67 along an axis.
 ROWS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "trust region": ("dtql", "Gaussian", {"alpha": 3.0}),
+    "trust region": ("dtql", "Gaussian", {}),
     "KL": ("dql_kl", "implicit", _KL),
     "reverse KL, σ²": ("srpo", "Dirac", {"weight": variance_weight, "beta": 0.4}),
     "reverse KL, 1": ("srpo", "Dirac", {"weight": unit_weight, "beta": 0.9}),
     "reverse KL, α/σ": ("srpo", "Dirac", {"weight": kl_weight, "beta": 2.4}),
 }
-# Along the roll the distance changes by .07 to .2 per unit of arc, so less holds against it: the
-# official eta is 5 at the far tip and 1 at the near one.
-_LOOSER = {
-    ("trust region", "roll far"): {"alpha": 0.2},
-    ("trust region", "roll near"): {"alpha": 1.0},
-}
+# The official eta, which multiplies Q, is 5 at the far tip of the roll and 1 at the near one.
+_LOOSER = {("trust region", "roll far"): {"alpha": dtql.PLANE.alpha / 5}}
 
 
 def _named(what: str, name: str, known: Mapping[str, T]) -> T:

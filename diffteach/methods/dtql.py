@@ -99,8 +99,8 @@ PLANE = DTQLConfig(
     ),
     policy=partial(TanhGaussianPolicy, width=64, depth=2),
     lr=3e-3,
-    pretrain_steps=0,
-    steps=1200,
+    pretrain_steps=300,  # a policy that follows a critic which knows nothing yet ends anywhere
+    steps=900,
     batch_size=256,
     candidates=1,
 )

