@@ -192,6 +192,7 @@ def test_idem_finds_the_weights_with_many_gradients() -> None:
 
 @pytest.mark.slow
 def test_fab_knows_the_normaliser() -> None:
+    """In 400 steps; three seeds end at a KL of 0.23 to 0.36 and 5.9 to 6.9 times the share."""
     law = sdac()
     sampler = FAB(FABConfig(3.2, move=0.3), Energy(lambda x: law.log_prob(x) + 2.5))
     before = sampler.assess(10_000)
@@ -199,9 +200,9 @@ def test_fab_knows_the_normaliser() -> None:
         sampler.step()
     after = sampler.assess(10_000)
     assert float(after["log_z"]) == pytest.approx(2.5, abs=0.05)
-    assert float(after["ess"]) > 1.3 * float(before["ess"])
+    assert float(after["ess"]) > 4 * float(before["ess"])
     kl, error = scores(sampler.sample(10_000))
-    assert kl < 0.4 and error < 0.1
+    assert kl < 0.4 and error < 0.08
 
 
 # --- what all share ------------------------------------------------------------------------------
