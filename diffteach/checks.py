@@ -62,6 +62,13 @@ def check_obs(obs: Tensor, obs_dim: int) -> None:
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that nobody knows: those there are, and the nearest of them."""
-    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = list(known)
+    hint = nearest(name, known)
     return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")
+
+
+def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
+    """The end of a sentence about an unknown name: up to `most` known ones near it, or nothing."""
+    plain = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(str(name).strip().lower(), plain, most, 0.4)
+    return f"; did you mean {' or '.join(repr(plain[each]) for each in close)}?" if close else ""

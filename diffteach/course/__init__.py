@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
+from diffteach.checks import unknown
 from diffteach.course import (
     dtql,
     energies_and_guidance,
@@ -52,9 +52,7 @@ def task(id: str) -> Task:
         raise TypeError(f'a task\'s id is text such as "06.1", got {type(id).__name__} {id!r}')
     if id in _TASKS:
         return _TASKS[id]
-    close = difflib.get_close_matches(id.strip(), _TASKS, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"a task's id must be one of {', '.join(_TASKS)}, got {id!r}{hint}")
+    raise unknown("a task's id", id, _TASKS)
 
 
 def check(id: str, answer: Any) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from diffteach.checks import nearest
 from diffteach.data.dataset import Dataset, EnvSpec, clipped, outside
 
 __all__ = ["Dataset", "EnvSpec", "known", "load"]
@@ -44,14 +45,13 @@ def _load(name: str, file: Path | str | None, root: Path | None) -> Dataset:
         from diffteach.data import d4rl, minari
         from diffteach.data.cache import cached
         from diffteach.data.fetch import FILES, fetch
-        from diffteach.data.names import nearest
     except ModuleNotFoundError as error:
         text = f"recorded data need the package {error.name}: install diffteach[rl]"
         raise ModuleNotFoundError(text, name=error.name) from None
     if file is None and "/" in name:
         return minari.load(name, root)
     if file is None and name not in FILES:
-        raise ValueError(f"there is no data set {name!r}{nearest(name, known(root))}")
+        raise ValueError(f"there is no data set {name!r}{nearest(name, known(root), 3)}")
     path = fetch(name, root=root) if file is None else Path(file)
     if not path.is_file() or path.stat().st_size < SMALL:
         return d4rl.load(path, name)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from diffteach.data.names import nearest
+from diffteach.checks import nearest
 
 MIRRORS = (
     "https://huggingface.co/datasets/imone/D4RL/resolve/main/{file}",
@@ -87,7 +87,7 @@ def fetch(
     an unknown name or a file of another size, ConnectionError that says which file to put where.
     """
     if name not in FILES:
-        raise ValueError(f"name must be that of a D4RL set, got {name!r}{nearest(name, FILES)}")
+        raise ValueError(f"name must be that of a D4RL set, got {name!r}{nearest(name, FILES, 3)}")
     file, target = FILES[name], folder(root) / FILES[name].name
     if not target.exists():
         try:

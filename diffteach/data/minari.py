@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffteach.checks import nearest
 from diffteach.data import names, pointmaze
 from diffteach.data.cache import cached
 from diffteach.data.dataset import Dataset, EnvSpec, digest
@@ -62,7 +63,7 @@ def find(name: str, root: Path | None = None) -> Path:
     for place in _roots(root):
         if (place / name / "data" / "metadata.json").is_file():
             return place / name
-    near = names.nearest(name, local(root))
+    near = nearest(name, local(root), 3)
     raise FileNotFoundError(
         f"no Minari set {name} in {_roots(root)[0]}: fetch or build it by `diffteach data`{near}"
     )

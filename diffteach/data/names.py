@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -140,9 +138,3 @@ def time_limit(name: str) -> int | None:
     """Steps after which an episode of D4RL's task is cut, or None for a name without one."""
     family, env, _ = task(name)
     return TIME_LIMITS.get(f"{family}-{env}", TIME_LIMITS.get(env))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: up to three known ones near it."""
-    close = difflib.get_close_matches(name, known, 3, 0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

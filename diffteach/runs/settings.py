@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from diffteach import plane, toys
+from diffteach.checks import unknown
 from diffteach.data import Dataset
 from diffteach.data.names import task
 from diffteach.types import Agent, Recipe
@@ -32,14 +32,6 @@ class Setup:
     """seed of weights, noises and batches"""
 
 
-def near(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """The sentence about a name that nobody knows, with the nearest that somebody does."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{hint}")
-
-
 class Method(NamedTuple):
     """A method's class, its settings on the plane, and its recipes by preset."""
 
@@ -51,7 +43,7 @@ class Method(NamedTuple):
 def method(name: str) -> Method:
     """The named method; ValueError that lists the names there are."""
     if name not in plane.METHODS:
-        raise near("method", name, plane.METHODS)
+        raise unknown("method", name, plane.METHODS)
     build, settings = plane.METHODS[name]
     return Method(build, settings, getattr(sys.modules[build.__module__], "RECIPES", {}))
 
@@ -70,7 +62,7 @@ def base(setup: Setup) -> Recipe:
     if task(setup.data).family == PLANE:
         return Recipe(chosen.plane, episodes=1000)
     if setup.preset not in chosen.recipes:
-        raise near("preset", setup.preset, chosen.recipes)
+        raise unknown("preset", setup.preset, chosen.recipes)
     return chosen.recipes[setup.preset](setup.data)
 
 
@@ -106,7 +98,7 @@ def with_changes(config: Any, new: Mapping[str, Any]) -> Any:
     known = leaves(config)
     for name, value in new.items():
         if name not in known:
-            raise near("a changed setting", name, known)
+            raise unknown("a changed setting", name, known)
         config = _replaced(
             config, name.split("."), tuple(value) if isinstance(value, list) else value
         )

@@ -7,6 +7,7 @@ import torch
 
 from diffteach import checkpoint, nets, objectives, sampling, schedule, train
 from diffteach.behaviour import BehaviourConfig
+from diffteach.checks import nearest, unknown
 from diffteach.methods import BCConfig, DiffusionBC
 from diffteach.methods.bc import fit_points
 from diffteach.schedule import EDM, VP, Discrete
@@ -198,3 +199,15 @@ def test_a_checkpoint_of_another_method_or_size(saved) -> None:
     assert "\n" not in str(e.value)
     with pytest.raises(ValueError, match="lacks source"):
         checkpoint.load(saved, small(steps=1), train.InMemory(train.one_step(X)))
+
+
+def test_an_unknown_name_lists_the_known_and_suggests_the_nearest_whatever_its_case() -> None:
+    known = ("D4RL/door", "srpo", "SfBC")
+    said = "method must be one of D4RL/door, srpo, SfBC, got {}"
+    assert str(unknown("method", " SRPPO", known)) == (
+        said.format("' SRPPO'") + "; did you mean 'srpo'?"
+    )
+    assert str(unknown("method", "sfbc", iter(known))).endswith("; did you mean 'SfBC'?")
+    assert str(unknown("method", 7, known)) == said.format(7)
+    assert nearest("d4rl/doors", known, 3) == "; did you mean 'D4RL/door'?"
+    assert nearest("ab", ("abc", "abd", "abe", "zz"), 2).count("ab") == 2

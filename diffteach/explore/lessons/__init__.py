@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 
+from diffteach.checks import unknown
 from diffteach.explore import links
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons.guidance import guidance
@@ -58,9 +58,7 @@ def open_link(link: str) -> Explorable:
     """
     name, pairs, _, guess = links.parse(link)
     if name not in LESSONS:
-        close = difflib.get_close_matches(name, LESSONS, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"link must name one of {', '.join(LESSONS)}, got {name!r}{hint}")
+        raise unknown("link", name, LESSONS)
     lesson = LESSONS[name]
     settings = {
         key: links.typed(key, pairs[key], param.default)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffteach.checks import unknown
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
 from diffteach.explore.lessons.fits import FUNCTIONS as FITS
@@ -178,7 +179,7 @@ def scene(
     mine(log_q (N, L), log_p (N, L)) -> (L,): of N reparameterised samples of L fits.
     """
     if target not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+        raise unknown("target", target, TARGETS)
     modes = TARGETS[target]
     shares = np.array([behaviour(target, b).weights.numpy() for b in (0.02, 0.98)])
     rows = [np.column_stack([w, [m for m, _ in modes], [s**2 for _, s in modes]]) for w in shares]
