@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-SECONDS = 120
+SECONDS = 120  # for each cell; `benchmarks/library.py` times whole notebooks
 
 # Appended: the arrays and numbers whose values the lesson asserts, each as a hash of its bytes.
 DIGEST = """
