@@ -123,8 +123,10 @@ def with_exact_behaviour(settings: Any, problem: Bandit) -> Any:
 
 
 # The field that says how far a policy may leave the data, and whether more of it means nearer (1)
-# or farther (-1). Methods that are not named have no such weight.
+# or farther (-1). SDAC is not named: its temperature spreads actions over the whole box, not to the
+# data.
 REGULARISATION: Mapping[str, tuple[str, int]] = {
+    "bear": ("threshold", -1),
     "diffuser": ("scale", -1),
     "diffusion_ql": ("eta", -1),
     "dql_kl": ("alpha", 1),
@@ -134,6 +136,7 @@ REGULARISATION: Mapping[str, tuple[str, int]] = {
     "iql": ("beta", -1),
     "qgpo": ("beta", -1),
     "qipo": ("beta", -1),
+    "sfbc": ("act_alpha", -1),
     "srpo": ("beta", -1),
     "td3bc": ("alpha", -1),
 }

@@ -12,7 +12,7 @@ import torch
 
 from diffteach import plane
 from diffteach.explore.lessons import training as lesson
-from diffteach.train import fit
+from diffteach.train import finish, fit
 
 pytestmark = pytest.mark.trains
 
@@ -31,8 +31,8 @@ def test_the_film_is_the_run_of_fit(short) -> None:
     assert explorable.error == "" and explorable.state == "stopped"
     problem = plane.bandit("8gaussians", "near")
     agent = plane.agent("dtql", problem)
-    *_, last = fit(agent, problem.source())
-    assert explorable["step"] == sum(stage.steps for stage in agent.stages) == last.step
+    steps = len(list(fit(agent, problem.source())))
+    assert explorable["step"] == sum(stage.steps for stage in agent.stages) == steps
     assert 6 <= len(explorable["clock"]) <= 8
     policy = agent.policy(torch.ones(1, 1))[0].tanh() * problem.limit
     assert np.abs(explorable["policy"].mean(0) - policy[0].detach().numpy()).max() < 1.5
@@ -69,6 +69,24 @@ def test_lambda_multiplies_the_methods_own_weight() -> None:
         plane.agent("dtql", problem, 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["bear", "sfbc"])
+def test_more_lambda_keeps_the_policy_nearer_to_the_data(method) -> None:
+    problem = plane.bandit("8gaussians", "far")
+    away, more = [], []
+    for lam in (0.1, 10):
+        agent = plane.agent(method, problem, lam)
+        finish(fit(agent, problem.source()))
+        actions = agent.act(torch.ones(512, 1)).detach()
+        away.append(float(torch.cdist(actions, problem.points).min(1).values.mean()))
+        more.append(float(problem.q(actions).mean() - problem.q(problem.points).mean()))
+    if method == "bear":
+        assert away[1] < 0.5 * away[0], away
+    else:  # chosen among what the data do: it leaves their law, never the data
+        assert 0 < more[1] < 0.9 * more[0], more
+        assert max(away) < 0.05, away
+
+
 def test_a_students_reward_is_what_the_policy_learns(short) -> None:
     explorable = lesson("8gaussians", "td3bc")
     assert explorable.try_(lambda a: a[:, 0]).error == ""
@@ -86,12 +104,24 @@ def test_a_students_reward_is_what_the_policy_learns(short) -> None:
     assert explorable.error == ""
 
 
-def test_divergence_names_step_and_loss_and_keeps_the_last_picture(short, monkeypatch) -> None:
+def test_divergence_names_the_loss_its_step_and_its_stage(short, monkeypatch) -> None:
+    build, settings = plane.METHODS["gaussian_bc"]
+    monkeypatch.setitem(plane.METHODS, "gaussian_bc", (build, replace(settings, lr=1e38)))
+    explorable = lesson("8gaussians", "gaussian_bc").finish()
+    said = r"FloatingPointError: policy_loss became (nan|-?inf) at step \d+ of stage 'policy'"
+    assert re.fullmatch(said, explorable.error)
+
+
+def test_divergence_without_a_loss_names_the_actions_and_keeps_the_last_picture(
+    short, monkeypatch
+) -> None:
     build, settings = plane.METHODS["srpo"]
     monkeypatch.setitem(plane.METHODS, "srpo", (build, replace(settings, lr=1e38, critic_steps=9)))
     explorable = lesson("8gaussians", "srpo").finish()
-    assert re.search(r"(at|after) step \d+ of stage", explorable.error)
-    assert explorable.error.startswith("FloatingPointError: ")
+    said = (
+        r"FloatingPointError: the policy's actions are not finite after step \d+ of stage 'policy'"
+    )
+    assert re.fullmatch(said, explorable.error)
     assert explorable.state == "stopped" and np.isfinite(explorable["policy"]).all()
     assert explorable["step"] > 9
     assert explorable.set(step=1.0).error == ""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffteach import plane
+from diffteach.checks import unknown
 from diffteach.explore import fields
 from diffteach.explore.explorable import Explorable
 from diffteach.explore.lessons import parts
@@ -65,7 +66,7 @@ def _params(
             kernel=True,
             paper="multiplies the method's own weight on the data: right = closer to the data"
             if method in plane.REGULARISATION
-            else f"{method} has no such weight: it changes nothing here",
+            else f"λ is not wired for {method}: it changes nothing here",
         ),
         Choice("behind", "behind", ("reward", "log density"), "reward"),
         Toggle("dots", "data", True),
@@ -173,7 +174,7 @@ def _begin(
     seed: int,
 ) -> tuple[plane.Bandit, Agent]:
     if method not in plane.METHODS:
-        raise ValueError(f"method must be one of {', '.join(plane.METHODS)}, got {method!r}")
+        raise unknown("method", method, plane.METHODS)
     problem = _problem(density, reward, mine)
     return problem, plane.agent(method, problem, float(lam), seed)
 
