@@ -99,7 +99,7 @@ PLANE = DTQLConfig(
     ),
     policy=partial(TanhGaussianPolicy, width=64, depth=2),
     lr=3e-3,
-    pretrain_steps=300,  # a policy that follows a critic which knows nothing yet ends anywhere
+    pretrain_steps=300,  # so that no policy follows a critic which knows nothing yet
     steps=900,
     batch_size=256,
     candidates=1,
