@@ -177,9 +177,7 @@ def test_policies_and_values_have_their_shapes() -> None:
     assert value(obs).shape == (9,)
 
 
-@pytest.mark.parametrize(
-    "build", [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, ImplicitPolicy]
-)
+@pytest.mark.parametrize("build", [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, ImplicitPolicy])
 def test_candidates_of_a_state_are_those_of_repeated_rows(build) -> None:
     with seeded(0):
         policy = build(3, 2, 1.5)

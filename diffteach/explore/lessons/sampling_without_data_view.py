@@ -39,7 +39,7 @@ LET: Mapping[str, str] = {
 }
 
 _SIZES = ((0.0, 0.03, 3.0), (0.03, 0.2, 6.0), (0.2, 0.6, 9.0), (0.6, 2.0, 12.0))
-_COLORS = ("blue", "sky", "purple", "vermilion", "orange", "green", "yellow", "ink")
+_COLORS = ("blue", "sky", "muted", "vermilion", "orange", "green", "yellow", "ink")
 
 
 def layers(own: bool) -> tuple[Layer, ...]:
